@@ -1,0 +1,59 @@
+# Two commands matter: `make run` and `make test`. Each installs first; installing again costs nothing.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& { command -v $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip
+LOCK_ARGS := --universal --python-version 3.11 --generate-hashes --no-header --quiet --no-emit-index-url
+PACKAGES := backbone barnabas connectors inference_worker schemas streams
+
+.PHONY: help install run check lint test test-all lock clean
+
+help:  ## Show what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Barnabas needs Python 3.11 to 3.13; set PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "The venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(BIN)/uv: requirements/bootstrap.lock | $(BIN)/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@touch $@
+
+$(VENV)/.installed: requirements/all.lock pyproject.toml $(BIN)/uv
+	@echo "Installing from requirements/all.lock" >&2
+	@$(UV) install --python $(BIN)/python --require-hashes --no-deps -r requirements/all.lock >&2
+	@$(UV) install --python $(BIN)/python --no-deps --no-build-isolation --quiet -e . >&2
+	@touch $@
+
+install: $(VENV)/.installed  ## Make .venv with everything (nothing to do when nothing changed)
+
+run: install  ## Start everything, run the demo, stay up (ONCE=1: stop after it; JSON=1: the demo as JSON lines)
+	@$(BIN)/barnabas run $(if $(ONCE),--once) $(if $(JSON),--json) $(if $(URL),--url '$(URL)')
+
+lint: install
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/lint-imports --no-timing >/dev/null || $(BIN)/lint-imports
+	@$(BIN)/mypy
+
+check: lint  ## The fast checks: style, types, walls between rooms, tests that need no broker
+	@$(BIN)/pytest -q -m "not stack and not long" --timeout 60
+
+test: lint  ## Everything that gates a change, on a real Kafka and Valkey
+	@$(BIN)/pytest -m "not long"
+
+test-all: lint  ## And what takes long
+	@$(BIN)/pytest
+
+lock: $(BIN)/uv  ## Rewrite the locks from pyproject.toml
+	@for extra in streams inference edge; do \
+		$(UV) compile pyproject.toml --extra $$extra $(LOCK_ARGS) -o requirements/$$extra.lock || exit 1; done
+	@$(UV) compile pyproject.toml --all-extras $(LOCK_ARGS) -o requirements/all.lock
+	@echo "uv" | $(UV) compile - $(LOCK_ARGS) -o requirements/bootstrap.lock
+
+clean:  ## Remove what was installed and cached here (not the data of a stack: `barnabas reset`)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
