@@ -1,0 +1,296 @@
+"""The records of every topic, as Python sees them; `avro/*.avsc` is the contract that they mirror.
+
+Times are milliseconds since the epoch, durations are milliseconds. A field of type `Json` holds the bytes of a JSON
+document: bytes in Avro, the document itself where a record travels as JSON. A field with a default may be left out by
+a client that produces JSON; what such a `Task` lacks is filled in by whoever reads it first (`backbone.stamp`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from schemas.errors import Problem
+from schemas.tiers import Tier
+
+Json = Annotated[bytes, msgspec.Meta(extra={"json": True})]
+"""The bytes of a JSON document."""
+
+
+class Status(StrEnum):
+    """What became of a task, or is becoming."""
+
+    STARTED = "started"
+    PROGRESS = "progress"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing follows it."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.EXPIRED, Status.CANCELLED})
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of every record."""
+
+
+class Attempt(Record, frozen=True, kw_only=True):
+    """One attempt that failed."""
+
+    attempt: int
+    at: int
+    code: str
+    message: str
+
+
+class Step(Record, frozen=True, kw_only=True):
+    """What follows from a task; `{{ result.path }}` in a string of its payload is looked up in the step before."""
+
+    kind: str
+    tier: Tier | None = None
+    payload: Json = b"{}"
+
+
+class Task(Record, frozen=True, kw_only=True):
+    """A piece of work."""
+
+    kind: str
+    id: str = ""
+    key: str = ""
+    tier: Tier | None = None
+    owner: str = ""
+    tenant: str = ""
+    payload: Json = b"{}"
+    payload_ref: str | None = None
+    created_at: int = 0
+    start_by: int = 0
+    deadline: int = 0
+    attempt: int = 1
+    history: list[Attempt] = []
+    root_id: str = ""
+    parent_id: str | None = None
+    step: int = 0
+    idempotency_key: str | None = None
+    conversation: str | None = None
+    reply_to: list[str] = []
+    then: list[Step] = []
+    replay_of: str | None = None
+
+
+class TaskEvent(Record, frozen=True, kw_only=True):
+    """Something that happened to a task. Readers keep the first terminal one by offset."""
+
+    task_id: str
+    key: str
+    kind: str
+    tier: Tier
+    owner: str
+    tenant: str
+    status: Status
+    attempt: int
+    at: int
+    worker: str
+    root_id: str
+    step: int = 0
+    conversation: str | None = None
+    result: Json | None = None
+    result_ref: str | None = None
+    error: Problem | None = None
+    progress: float | None = None
+    note: str | None = None
+    claim: int | None = None
+    tokens: int | None = None
+
+
+class DeltaType(StrEnum):
+    """What a record of the token log is."""
+
+    CLAIM = "claim"
+    TOKENS = "tokens"
+    END = "end"
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    DEADLINE = "deadline"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+class Usage(Record, frozen=True, kw_only=True):
+    """How many tokens went in and came out."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class TokenDelta(Record, frozen=True, kw_only=True):
+    """An entry of the token log: a worker's claim on a request, some of its tokens, or its end.
+
+    The offset of a claim is its epoch. `claim` is the offset of the claim that a delta belongs to, -1 in a claim.
+    `index` is that of the first token, from 0. `text` is whole UTF-8: a character split over tokens comes with its last.
+    """
+
+    task_id: str
+    type: DeltaType
+    claim: int
+    index: int
+    token_ids: list[int] = []
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    worker: str | None = None
+    seed: int | None = None
+    model: str | None = None
+    digest: str | None = None
+    format: str | None = None
+
+
+class Cancel(Record, frozen=True, kw_only=True):
+    """Stop this task, wherever it is."""
+
+    task_id: str
+    by: str
+    at: int
+    reason: str = ""
+
+
+class Delivery(Record, frozen=True, kw_only=True):
+    """Something to be told to an address outside."""
+
+    address: str
+    dedupe_key: str
+    body: Json
+    attempt: int = 1
+
+
+class Misfire(StrEnum):
+    """What is done with slots that passed while nothing ran."""
+
+    FIRE_ONCE = "fire_once"
+    CATCH_UP = "catch_up"
+    SKIP = "skip"
+
+
+class Template(Record, frozen=True, kw_only=True):
+    """What a timer makes at its slot: exactly one of these."""
+
+    task: Task | None = None
+    delivery: Delivery | None = None
+
+
+class Timer(Record, frozen=True, kw_only=True):
+    """When to make what; exactly one of `at`, `cron` and `every`."""
+
+    id: str
+    owner: str
+    tenant: str
+    template: Template
+    created_at: int
+    revision: int = 1
+    at: int | None = None
+    cron: str | None = None
+    tz: str | None = None
+    every: int | None = None
+    jitter: int = 0
+    misfire: Misfire = Misfire.FIRE_ONCE
+    catch_up_limit: int = 100
+    max_late: int | None = None
+    enabled: bool = True
+
+
+class TimerState(Record, frozen=True, kw_only=True):
+    """The last slot of a timer that is accounted for."""
+
+    id: str
+    last_slot: int
+    revision: int
+
+
+class FireOutcome(StrEnum):
+    """What became of a slot."""
+
+    FIRED = "fired"
+    LATE = "late"
+    SKIPPED = "skipped"
+
+
+class Fire(Record, frozen=True, kw_only=True):
+    """A slot of a timer, or a range of skipped ones, accounted for. Readers keep the first one of a slot."""
+
+    timer_id: str
+    slot: int
+    outcome: FireOutcome
+    at: int
+    to_slot: int | None = None
+    count: int = 1
+    late_by: int | None = None
+    reason: str | None = None
+    task_id: str | None = None
+
+
+class DeadLetter(Record, frozen=True, kw_only=True):
+    """A task that ran out of attempts, or bytes that could not be read."""
+
+    at: int
+    error: Problem
+    task: Task | None = None
+    raw: bytes | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    history: list[Attempt] = []
+
+
+class Kind(Record, frozen=True, kw_only=True):
+    """A kind of task, announced by the service that does it."""
+
+    kind: str
+    tier: Tier
+    service: str
+    payload_schema: Json
+    result_schema: Json
+    description: str = ""
+
+
+class ModelSpec(Record, frozen=True, kw_only=True):
+    """A model as an operator wants it."""
+
+    id: str
+    source: str
+    digest: str
+    runner: str
+    format: str
+    state: str
+    revision: int
+    by: str
+    adapters: list[str] = []
+    why: str = ""
+
+
+class AuditEntry(Record, frozen=True, kw_only=True):
+    """Who did what; entries of a chain hold the hash of the one before."""
+
+    chain: str
+    seq: int
+    previous: str
+    at: int
+    actor: str
+    address: str
+    action: str
+    resource: str
+    code: str
+    before: Json | None = None
+    after: Json | None = None

@@ -1,0 +1,128 @@
+"""Any record survives a round trip in both formats; any bytes at all give a record or a typed error."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import fastavro
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import schemas
+from schemas import codec, records, topics
+from schemas.errors import BarnabasError
+from tests.schemas import strategies
+
+RECORDS = sorted({topic.record for topic in topics.ALL}, key=lambda record: record.__name__)
+AVRO = Path(schemas.__file__).parent / "avro"
+JSON_HEADER = [("content-type", b"application/json")]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
+class TestEveryRecord:
+    @given(data=st.data())
+    def test_survives_avro(self, record, data):
+        value = data.draw(strategies.of(record))
+        assert codec.decode(codec.encode(value), record) == value
+
+    @given(data=st.data())
+    def test_survives_json(self, record, data):
+        value = data.draw(strategies.of(record))
+        assert codec.decode(codec.encode_json(value), record, JSON_HEADER) == value
+
+    @given(body=st.binary(max_size=200))
+    def test_any_bytes_give_a_record_or_a_typed_error(self, record, body):
+        schema_id = next(i for i, name in ids().items() if name == f"barnabas.{record.__name__}")
+        for value in (body, b"\0" + struct.pack(">I", int(schema_id)) + body):
+            for headers in (None, JSON_HEADER):
+                try:
+                    assert isinstance(codec.decode(value, record, headers), record)
+                except codec.CodecError as error:
+                    assert error.field
+
+    @given(data=st.data())
+    def test_a_cut_or_lengthened_record_is_refused(self, record, data):
+        value = codec.encode(data.draw(strategies.of(record)))
+        cut = data.draw(st.integers(0, len(value) - 1))
+        with pytest.raises(codec.CodecError):
+            codec.decode(value[:cut], record)
+        with pytest.raises(codec.CodecError):
+            codec.decode(value + b"\0", record)
+
+    def test_mirrors_its_avsc(self, record):
+        parsed = fastavro.schema.load_schema(str(AVRO / f"barnabas.{record.__name__}.avsc"))
+        assert [field["name"] for field in parsed["fields"]] == list(record.__struct_fields__)
+
+    def test_null_is_told_from_a_record(self, record):
+        with pytest.raises(codec.CodecError, match="tombstone"):
+            codec.decode(None, record)
+
+
+def ids() -> dict[str, str]:
+    return json.loads((AVRO / "ids.json").read_text())
+
+
+def test_every_schema_file_is_reached_from_the_table_of_ids():
+    reached: set[str] = set()
+
+    def walk(node):
+        if isinstance(node, dict):
+            if node.get("type") in ("record", "enum"):
+                reached.add(node["name"])
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    for name in ids().values():
+        walk(fastavro.schema.load_schema(str(AVRO / f"{name}.avsc")))
+    assert reached == {path.stem for path in AVRO.glob("*.avsc")}
+
+
+def test_json_fields_are_those_that_the_contract_marks():
+    marked = {
+        field["name"]
+        for path in AVRO.glob("*.avsc")
+        for field in json.loads(path.read_text()).get("fields", ())
+        if "logicalType" in json.dumps(field["type"])
+    }
+    assert marked == codec._JSON_FIELDS
+
+
+def test_an_unknown_schema_id_is_a_newer_writer_not_bad_data():
+    with pytest.raises(codec.UnknownSchemaError) as caught:
+        codec.decode(b"\0\0\0\x27\x10", records.Task)
+    assert caught.value.schema_id == 10000
+    assert caught.value.retryable
+
+
+def test_a_record_of_another_topic_is_refused_by_name():
+    with pytest.raises(codec.CodecError, match="holds a Cancel"):
+        codec.decode(codec.encode(records.Cancel(task_id="a", by="b", at=1)), records.Task)
+
+
+def test_a_task_in_json_needs_no_more_than_its_kind():
+    task = codec.decode(b'{"kind": "cron.parse", "payload": {"expression": "* * * * *"}}', records.Task, JSON_HEADER)
+    assert json.loads(task.payload) == {"expression": "* * * * *"}
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ('{"kind": 3}', "kind"),
+        ("{}", "value"),
+        ("[]", "value"),
+        ('{"kind": "a", "then": [{"kind": 1}]}', "then[0].kind"),
+        ('{"kind": "a", "tier": "soon"}', "tier"),
+        ('{"kind": "a", "history": ' + "[" * 200 + "]" * 200 + "}", "value"),
+    ],
+)
+def test_an_error_names_the_field(text, field):
+    with pytest.raises(codec.CodecError) as caught:
+        codec.decode(text.encode(), records.Task, JSON_HEADER)
+    assert caught.value.field.startswith(field)
+    assert isinstance(caught.value, BarnabasError)
