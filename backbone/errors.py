@@ -1,0 +1,57 @@
+"""The errors of what carries the work."""
+
+from __future__ import annotations
+
+from schemas.errors import BarnabasError
+
+
+class SettingsError(BarnabasError):
+    """A setting does not make sense."""
+
+    code = "settings.invalid"
+
+
+class StoreUnavailableError(BarnabasError):
+    """Redis can't be reached: nothing was accepted; try again."""
+
+    code = "store.unavailable"
+    retryable = True
+
+
+class BrokerUnavailableError(BarnabasError):
+    """Kafka can't be reached: nothing was accepted; try again."""
+
+    code = "broker.unavailable"
+    retryable = True
+
+
+class AddressRefusedError(BarnabasError):
+    """That address may not be reached from here."""
+
+    code = "net.refused"
+
+
+class FetchError(BarnabasError):
+    """The address did not answer as it should."""
+
+    code = "net.failed"
+    retryable = True
+
+
+class AnswerRefusedError(FetchError):
+    """The address answered with what can't be taken: too long, too many redirects, or of a wrong type."""
+
+    code = "net.answer_refused"
+    retryable = False
+
+
+class UnauthenticatedError(BarnabasError):
+    """No valid credentials were given."""
+
+    code = "auth.unauthenticated"
+
+
+class ForbiddenError(BarnabasError):
+    """The caller's role does not allow this."""
+
+    code = "auth.forbidden"

@@ -1,0 +1,93 @@
+"""Pure: a message of a task topic to the stamped task that everyone who reads it sees.
+
+The tier is the topic's. What a client left out that produced straight to the topic follows from where the message lies:
+its id from topic, partition and offset, its key from the message's, its times from the message's timestamp. So the
+service that runs it, a redelivery and the projection all speak of the same task.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backbone.ids import derived_id
+from backbone.kafka import topic_of
+from backbone.outcome import Outgoing
+from backbone.stamp import stamp
+from schemas import codec, topics
+from schemas.records import DeadLetter, Task
+from schemas.tiers import Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from backbone.settings import Settings
+
+TIER_OF: dict[str, Tier] = {row[tier].name: tier for row in (topics.TASKS, topics.INFERENCE) for tier in Tier}
+"""The tier of each task topic, by its name without the prefix."""
+
+
+def read_task(  # noqa: PLR0917 - the parts of a message, in Kafka's own order
+    settings: Settings,
+    topic: str,
+    partition: int,
+    offset: int,
+    timestamp: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Iterable[tuple[str, bytes]] | None,
+) -> Task:
+    """Read and stamp a task.
+
+    Args:
+        settings: the prefix of topics, and the tiers' times.
+        topic: the topic's name as Kafka has it, with the prefix.
+        partition: the message's partition.
+        offset: the message's offset.
+        timestamp: the message's timestamp, in ms since the epoch.
+        key: the message's key; it becomes the key of a task that names none.
+        value: the message's bytes.
+        headers: the message's headers; they say whether it is JSON.
+
+    Raises:
+        schemas.codec.UnknownSchemaError: a newer writer's; nothing is wrong with it.
+        schemas.codec.CodecError: these bytes are no task.
+    """
+    task = codec.decode(value, Task, headers)
+    tier = TIER_OF[topic_of(settings, topic).name]
+    return stamp(
+        task,
+        task_id=derived_id(topic, partition, offset),
+        tier=tier,
+        policy=settings.tiers[tier],
+        now=timestamp,
+        key=_text(key),
+    )
+
+
+def unreadable(  # noqa: PLR0917 - as above
+    topic: str,
+    partition: int,
+    offset: int,
+    value: bytes | None,
+    error: codec.CodecError,
+    now: int,
+) -> Outgoing:
+    """Return the dead letter of a message that holds no task: its bytes, and where they lie.
+
+    Args:
+        topic: the topic's name as Kafka has it, with the prefix.
+        partition: the message's partition.
+        offset: the message's offset.
+        value: the message's bytes.
+        error: why it can't be read.
+        now: ms since the epoch.
+    """
+    letter = DeadLetter(at=now, error=error.problem(), raw=value, topic=topic, partition=partition, offset=offset)
+    return Outgoing(topics.DEAD_LETTERS, derived_id(topic, partition, offset), letter)
+
+
+def _text(key: bytes | None) -> str | None:
+    try:
+        return key.decode() if key else None
+    except UnicodeDecodeError:
+        raise codec.CodecError("the message's key is not UTF-8", field="key") from None

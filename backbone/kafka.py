@@ -1,0 +1,157 @@
+"""Kafka: topics, client configurations and the partition of a key, the same for every process.
+
+Two clients are used, each where it is best: aiokafka where the process is asyncio through and through (Faust is built
+on it), confluent-kafka (librdkafka) where KIP-848 groups or many partitions matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from backbone.errors import BrokerUnavailableError
+from schemas import codec, topics
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from backbone.outcome import Outgoing
+    from backbone.settings import Settings
+    from schemas.topics import Topic
+
+HEADERS: list[tuple[str, bytes]] = [(codec.CONTENT_TYPE, codec.AVRO)]
+
+
+def name_of(settings: Settings, topic: Topic) -> str:
+    """Return a topic's name with the prefix."""
+    return settings.topic_prefix + topic.name
+
+
+def topic_of(settings: Settings, name: str) -> Topic:
+    """Return the topic of a name with the prefix."""
+    return topics.BY_NAME[name.removeprefix(settings.topic_prefix)]
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Return the partition in which a key lies: murmur2 as Java's default partitioner has it."""
+    return (int(murmur2(key.encode())) & 0x7FFFFFFF) % partitions
+
+
+def librdkafka_config(settings: Settings, **more: Any) -> dict[str, Any]:
+    """Return a configuration for confluent-kafka; `more` are librdkafka's names with `_` for each dot."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka_bootstrap,
+        # Reconnect fast: a broker that restarts on a laptop is back in seconds.
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 2000,
+        "log.connection.close": False,
+    }
+    config.update({name.replace("_", "."): value for name, value in more.items()})
+    return config
+
+
+def producer_config(settings: Settings, **more: Any) -> dict[str, Any]:
+    """Return a configuration for a confluent-kafka producer: durable, in order, partitioned like every other client."""
+    return librdkafka_config(
+        settings, acks="all", enable_idempotence=True, linger_ms=0, partitioner="murmur2_random", **more
+    )
+
+
+def aiokafka_config(settings: Settings) -> dict[str, Any]:
+    """Return the arguments that every aiokafka client shares."""
+    return {"bootstrap_servers": settings.kafka_bootstrap.split(",")}
+
+
+class Producer:
+    """A durable producer for asyncio processes: what `send` returned for is on all in-sync replicas."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = AIOKafkaProducer(**aiokafka_config(settings), acks="all", enable_idempotence=True, linger_ms=0)
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            BrokerUnavailableError: no broker answers.
+        """
+        try:
+            await self._client.start()
+        except Exception as error:
+            await self._client.stop()
+            raise BrokerUnavailableError(f"no broker answers at {self._settings.kafka_bootstrap}") from error
+
+    async def stop(self) -> None:
+        """Flush and close."""
+        await self._client.stop()
+
+    async def send(self, topic: Topic, key: str, record: msgspec.Struct | None) -> tuple[int, int]:
+        """Produce a record (None: a tombstone) and wait until it is durable.
+
+        Returns:
+            Its partition and offset.
+
+        Raises:
+            BrokerUnavailableError: it was not acknowledged in time.
+        """
+        value = None if record is None else codec.encode(record)
+        try:
+            async with asyncio.timeout(self._settings.produce_timeout.total_seconds()):
+                meta = await self._client.send_and_wait(
+                    name_of(self._settings, topic), value, key=key.encode(), headers=HEADERS
+                )
+        except Exception as error:
+            raise BrokerUnavailableError from error
+        return meta.partition, meta.offset
+
+    async def send_all(self, records: tuple[Outgoing, ...]) -> None:
+        """Produce records in order and wait until all are durable.
+
+        Raises:
+            BrokerUnavailableError: one was not acknowledged in time.
+        """
+        await asyncio.gather(*(self.send(out.topic, out.key, out.record) for out in records))
+
+
+async def create_topics(settings: Settings) -> list[str]:
+    """Make the topics that are missing, and return their names.
+
+    Raises:
+        BrokerUnavailableError: no broker answers, or it refuses.
+    """
+    return await asyncio.to_thread(_create_topics, settings)
+
+
+def _create_topics(settings: Settings) -> list[str]:
+    admin = AdminClient(librdkafka_config(settings))
+    try:
+        existing = admin.list_topics(timeout=10).topics
+        missing = [
+            NewTopic(
+                name_of(settings, topic),
+                num_partitions=settings.partitions,
+                replication_factor=settings.replication_factor,
+                config=topic.config(),
+            )
+            for topic in topics.ALL
+            if name_of(settings, topic) not in existing
+        ]
+        if not missing:
+            return []
+        for future in admin.create_topics(missing, operation_timeout=30).values():
+            try:
+                future.result()
+            except KafkaException as error:
+                # Another process that starts at the same time made it first.
+                if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                    raise
+    except KafkaException as error:
+        raise BrokerUnavailableError(
+            f"the topics could not be made at {settings.kafka_bootstrap}: {error.args[0].str()}"
+        ) from error
+    return [topic.topic for topic in missing]

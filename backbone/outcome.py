@@ -1,0 +1,146 @@
+"""Pure: a task and what came of it, to the records that follow from it.
+
+    succeeded                          -> the terminal event
+    failed, another attempt is left    -> a `retrying` event and a timer that holds the next attempt
+    failed for good                    -> the terminal event and a dead letter
+    expired, cancelled                 -> the terminal event
+
+`outcomes` makes one of these happen once; whoever runs a task produces the records of the one that did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backbone.ids import derived_id
+from schemas import topics
+from schemas.errors import Problem
+from schemas.records import Attempt, DeadLetter, Status, Task, TaskEvent, Template, Timer
+from schemas.topics import Topic
+
+if TYPE_CHECKING:
+    from backbone.settings import TierPolicy
+
+BACKOFF_BASE_MS = 500
+BACKOFF_CAP_MS = 60_000
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A record on its way to a topic."""
+
+    topic: Topic
+    key: str
+    record: msgspec.Struct
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What follows from an attempt.
+
+    Attributes:
+        slot: the name under which the first outcome wins.
+        records: what is produced, in order.
+    """
+
+    slot: str
+    records: tuple[Outgoing, ...]
+
+
+def end_slot(task_id: str) -> str:
+    """Return the name under which a task's end is decided."""
+    return f"outcome:{task_id}"
+
+
+def attempt_slot(task_id: str, attempt: int) -> str:
+    """Return the name under which it is decided that an attempt is followed by another."""
+    return f"attempt:{task_id}:{attempt}"
+
+
+def event(task: Task, status: Status, *, now: int, worker: str, **fields: object) -> TaskEvent:
+    """Return an event of a stamped task; `fields` are those of `TaskEvent` that the status calls for."""
+    if task.tier is None:
+        raise ValueError("the task is not stamped: it has no tier")
+    return TaskEvent(
+        task_id=task.id,
+        key=task.key,
+        kind=task.kind,
+        tier=task.tier,
+        owner=task.owner,
+        tenant=task.tenant,
+        status=status,
+        attempt=task.attempt,
+        at=now,
+        worker=worker,
+        root_id=task.root_id,
+        step=task.step,
+        conversation=task.conversation,
+        **fields,  # type: ignore[arg-type]  # each caller names fields of TaskEvent
+    )
+
+
+def announced(task: Task, status: Status, *, now: int, worker: str, **fields: object) -> Outgoing:
+    """Return an event on its way to `results`."""
+    return Outgoing(topics.RESULTS, task.key, event(task, status, now=now, worker=worker, **fields))
+
+
+def ended(task: Task, status: Status, *, now: int, worker: str, **fields: object) -> Outcome:
+    """Return the end of a task by success, expiry or cancellation."""
+    return Outcome(end_slot(task.id), (announced(task, status, now=now, worker=worker, **fields),))
+
+
+def failed(
+    task: Task, problem: Problem, *, policy: TierPolicy, now: int, worker: str, jitter: float, **fields: object
+) -> Outcome:
+    """Return what follows from a failed attempt: another one later, or the end.
+
+    Args:
+        task: the task as it was tried.
+        problem: why it failed; only a retryable one is tried again.
+        policy: the tier's, which bounds the attempts.
+        now: ms since the epoch.
+        worker: who tried.
+        jitter: uniform in [0, 1): spreads the retries of what failed together ("equal jitter", AWS Architecture
+            Blog, "Exponential Backoff And Jitter").
+        fields: further fields of the event.
+    """
+    history = [*task.history, Attempt(attempt=task.attempt, at=now, code=problem.code, message=problem.message)]
+    due = now + backoff(task.attempt, jitter)
+    if problem.retryable and task.attempt < policy.attempts and due < task.deadline:
+        again = msgspec.structs.replace(task, attempt=task.attempt + 1, history=history)
+        timer = Timer(
+            id=derived_id(task.id, "retry", again.attempt),
+            owner=task.owner,
+            tenant=task.tenant,
+            at=due,
+            template=Template(task=again),
+            created_at=now,
+        )
+        retrying = announced(task, Status.RETRYING, now=now, worker=worker, error=problem, **fields)
+        return Outcome(attempt_slot(task.id, task.attempt), (Outgoing(topics.TIMERS, timer.id, timer), retrying))
+    letter = DeadLetter(at=now, error=problem, task=task, history=history)
+    end = announced(task, Status.FAILED, now=now, worker=worker, error=problem, **fields)
+    return Outcome(end_slot(task.id), (Outgoing(topics.DEAD_LETTERS, task.key, letter), end))
+
+
+def expiry(task: Task, now: int, *, begun: bool = False) -> Problem | None:
+    """Return why a task may not be started or continued any more, or None if it may.
+
+    Args:
+        task: a stamped task.
+        now: ms since the epoch.
+        begun: whether its first attempt has begun, so that only the deadline counts.
+    """
+    if now >= task.deadline:
+        return Problem("task.deadline", "its deadline passed before it was done")
+    if not begun and task.attempt == 1 and now >= task.start_by:
+        return Problem("task.start_by", "it waited longer than its tier lets a task wait to start")
+    return None
+
+
+def backoff(attempt: int, jitter: float) -> int:
+    """Return how many ms to wait after this attempt: half of it fixed, half spread."""
+    ceiling: int = min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (attempt - 1))
+    return ceiling // 2 + int(ceiling / 2 * jitter)

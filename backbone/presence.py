@@ -1,0 +1,81 @@
+"""Who is there: each process says in Redis every few seconds what it is and whether it serves.
+
+A key that expires, not a registry: a process that dies is gone after `TTL` without anybody noticing its death. Nothing
+is decided by it; the edge and `barnabas doctor` show it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from backbone.telemetry import Readiness
+
+TTL = timedelta(seconds=10)
+_PREFIX = "presence:"
+_log = structlog.get_logger()
+
+
+class Present(msgspec.Struct, frozen=True):
+    """A process that was there within the last seconds.
+
+    Attributes:
+        service: such as `streams.urgent` or `inference_worker`.
+        instance: unique among the processes of a service.
+        ready: whether it serves.
+        detail: what it is doing until then.
+    """
+
+    service: str
+    instance: str
+    ready: bool
+    detail: str
+
+
+def instance_name() -> str:
+    """Return a name for this process: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+async def announce(redis: Redis, service: str, readiness: Readiness) -> None:
+    """Say that this process is there, until cancelled; then say that it is gone."""
+    instance = instance_name()
+    key = f"{_PREFIX}{service}:{instance}"
+    try:
+        while True:
+            here = Present(service, instance, readiness.ready, readiness.detail)
+            try:
+                await redis.set(key, msgspec.json.encode(here), ex=TTL)
+            except RedisError as error:
+                _log.warning("presence.unsaid", error=str(error))
+            # Quick while it starts, since people watch that; slow once it serves.
+            await asyncio.sleep(TTL.total_seconds() / 3 if readiness.ready else 0.5)
+    finally:
+        try:
+            await redis.delete(key)
+        except RedisError as error:
+            _log.warning("presence.unsaid", error=str(error))
+
+
+async def who_is_there(redis: Redis) -> list[Present]:
+    """Return the processes that were there within the last `TTL`, by name.
+
+    Raises:
+        redis.exceptions.RedisError: Redis did not answer.
+    """
+    keys = [key async for key in redis.scan_iter(match=f"{_PREFIX}*", count=1000)]
+    values = await redis.mget(keys) if keys else []
+    return sorted(
+        (msgspec.json.decode(value, type=Present) for value in values if value),
+        key=lambda present: (present.service, present.instance),
+    )

@@ -1,0 +1,27 @@
+"""The connection to Redis or Valkey."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+if TYPE_CHECKING:
+    from backbone.settings import Settings
+
+
+def connect(settings: Settings) -> Redis:
+    """Return a client (it connects when it is first used) that answers or fails within seconds."""
+    return Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=5,
+        socket_connect_timeout=2,
+        health_check_interval=15,
+        # One quiet second try covers a connection that the server closed while idle.
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+    )

@@ -1,0 +1,209 @@
+"""Every knob of every process, and the one table of tier policies.
+
+A setting is read from the environment as `BARNABAS_<NAME>`, nested ones with two underscores
+(`BARNABAS_TIERS__URGENT__ATTEMPTS=3`). Nothing else in the project reads the environment, but for the Python client,
+which stands alone (`barnabas/endpoint.py`).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import platformdirs
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from backbone.errors import SettingsError
+from backbone.net_guard import AllowedNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from schemas.tiers import Tier
+
+
+class CpuClass(StrEnum):
+    """How the operating system schedules a tier's process where no container weights it."""
+
+    NORMAL = "normal"
+    IDLE = "idle"
+    """SCHED_IDLE: runs only when nothing else wants the core. `nice` does not reach across sessions; this does."""
+
+
+class TierPolicy(BaseModel):
+    """What a tier promises and may use.
+
+    Attributes:
+        start_by: from submit until the first attempt must have begun.
+        deadline: from submit until the task must have ended.
+        attempts: how often a task is tried in all.
+        cpu_weight: relative CPU share of its container.
+        cpu_class: scheduling class where there is no container.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    start_by: timedelta
+    deadline: timedelta
+    attempts: Annotated[int, Field(ge=1, le=100)]
+    cpu_weight: Annotated[int, Field(ge=1, le=64)]
+    cpu_class: CpuClass = CpuClass.NORMAL
+
+
+class TierTable(BaseModel):
+    """The one table of tier policies; every cell is a setting."""
+
+    model_config = ConfigDict(frozen=True)
+
+    urgent: TierPolicy = TierPolicy(
+        start_by=timedelta(seconds=2), deadline=timedelta(seconds=60), attempts=2, cpu_weight=8
+    )
+    realtime: TierPolicy = TierPolicy(
+        start_by=timedelta(seconds=15), deadline=timedelta(minutes=2), attempts=3, cpu_weight=4
+    )
+    batch: TierPolicy = TierPolicy(
+        start_by=timedelta(minutes=10), deadline=timedelta(hours=1), attempts=5, cpu_weight=2, cpu_class=CpuClass.IDLE
+    )
+    low: TierPolicy = TierPolicy(
+        start_by=timedelta(hours=24), deadline=timedelta(hours=24), attempts=5, cpu_weight=1, cpu_class=CpuClass.IDLE
+    )
+
+    def __getitem__(self, tier: Tier) -> TierPolicy:
+        policy: TierPolicy = getattr(self, tier.value)
+        return policy
+
+
+class Settings(BaseSettings):
+    """The settings of every process; each uses what concerns it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BARNABAS_", env_nested_delimiter="__", frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    home: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("barnabas")),
+        description="The one folder that holds all data of a local stack.",
+    )
+    cache: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_cache_dir("barnabas")),
+        description="Downloads that each home shares; it may be deleted at any time.",
+    )
+
+    # Kafka and Redis
+    kafka_bootstrap: str = Field("127.0.0.1:29092", description="Bootstrap servers of Kafka, separated by commas.")
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:26379/0"), description="URL of Redis or Valkey.")
+    topic_prefix: str = Field("barnabas.", pattern=r"^[a-zA-Z0-9._-]*$", description="Goes before each topic's name.")
+    partitions: int = Field(16, ge=1, le=1024, description="Partitions of each topic; never changed once made.")
+    replication_factor: int = Field(1, ge=1, le=9, description="Copies of each partition.")
+    group_instance: str = Field(
+        "",
+        description="Static membership (KIP-345): a name that this process keeps over restarts and no other has, so that"
+        " it gets its partitions back at once after a crash; empty where processes come and go.",
+    )
+    create_topics: bool = Field(True, description="Whether a process that starts makes the topics that are missing.")
+
+    produce_timeout: timedelta = Field(
+        timedelta(seconds=10), description="How long a produce may take before Kafka counts as away."
+    )
+
+    # The edge
+    edge_host: str = Field("127.0.0.1", description="Address on which the edge listens.")
+    edge_port: int = Field(8420, ge=0, le=65535, description="Port of REST, WebSocket and the API's documentation.")
+    edge_plaintext: bool = Field(
+        False, description="Whether the edge may listen beyond loopback without TLS, as behind a proxy that has it."
+    )
+    api_key_file: Path | None = Field(None, description="File of the API key; `api-key` in the home by default.")
+    max_payload_bytes: int = Field(512 * 1024, ge=1024, description="The largest payload that travels in a record.")
+    edge_buffer_bytes: int = Field(
+        4 * 1024 * 1024, ge=64 * 1024, description="What may wait for a slow reader before its connection is dropped."
+    )
+
+    # Tiers
+    tiers: TierTable = Field(default_factory=TierTable, description="The table of tier policies.")
+    handler_timeout: timedelta = Field(
+        timedelta(seconds=30), gt=timedelta(0), description="The longest that a handler may hold its partition."
+    )
+    local_cpu_classes: bool = Field(False, description="Whether tiers set their own scheduling class (no containers).")
+    outcome_ttl: timedelta = Field(timedelta(days=7), description="How long an outcome is remembered in Redis.")
+
+    # Outgoing addresses
+    net_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description=(
+            "Networks (`CIDR`, or `CIDR:port` for a port beside 80 and 443; separated by commas) "
+            "that may be reached although they are not public."
+        ),
+    )
+    user_agent_contact: str = Field(
+        "", description="Address or URL that the scraper's User-Agent names as its contact."
+    )
+
+    # Inference
+    model: str = Field("smollm2-135m-instruct", description="Id of the model that a worker loads as it starts.")
+    model_dtype: str = Field("bfloat16", pattern="^(bfloat16|float32)$", description="Number format of the weights.")
+    deterministic: bool = Field(False, description="fp32 and fixed shapes: the same seed gives the same text.")
+    inference_slots: int = Field(8, ge=1, le=256, description="Sequences that run at once in a worker.")
+    max_context: int = Field(2048, ge=64, description="Tokens of prompt and answer that a sequence may have in all.")
+    inference_threads: int = Field(0, ge=0, description="Threads of the model's arithmetic; 0 means each core.")
+    drain_timeout: timedelta = Field(
+        timedelta(seconds=8), description="How long a worker that stops goes on with what it has, before handing over."
+    )
+
+    # The local stack (in each, 0 means any free port)
+    local_kafka_port: int = Field(29092, ge=0, le=65535, description="Port of the embedded Kafka.")
+    local_kafka_controller_port: int = Field(29093, ge=0, le=65535, description="Port of its KRaft controller.")
+    local_valkey_port: int = Field(26379, ge=0, le=65535, description="Port of the embedded Valkey.")
+    local_metrics_base_port: int = Field(
+        29100, ge=0, le=65500, description="Health and metrics port of the first service; the others follow it."
+    )
+
+    demo_port: int = Field(
+        8421, ge=0, le=65535, description="Port of the page that the demo scrapes; the local tiers may reach it."
+    )
+
+    # Telemetry
+    metrics_host: str = Field("127.0.0.1", description="Address of the health and metrics port.")
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("BARNABAS_METRICS_PORT", "metrics_port"),
+        description="Port of /healthz, /readyz and /metrics of a process without an edge; 0 means none.",
+    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="What is logged.")
+    log_format: str = Field("auto", pattern="^(auto|json|console)$", description="auto: colours on a terminal.")
+
+    @field_validator("net_allow", mode="before")
+    @classmethod
+    def _networks(cls, value: str | Iterable[str]) -> tuple[str, ...]:
+        rules = value.split(",") if isinstance(value, str) else value
+        return tuple(str(AllowedNetwork.parse(rule)) for rule in rules if rule.strip())
+
+    @property
+    def api_key_path(self) -> Path:
+        """Where the API key of a local stack is kept."""
+        return self.api_key_file or self.home / "api-key"
+
+    @property
+    def models_path(self) -> Path:
+        """Where converted models are kept."""
+        return self.home / "models"
+
+
+@cache
+def settings() -> Settings:
+    """Return this process's settings, read once from the environment.
+
+    Raises:
+        SettingsError: naming the first variable that does not make sense.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "BARNABAS_" + "__".join(str(part) for part in first["loc"]).upper().removeprefix("BARNABAS_")
+        raise SettingsError(f"{first['msg']} (it is {first['input']!r})", field=name) from None

@@ -1,0 +1,49 @@
+"""Pure: fill in what a task lacks. Whoever makes or first reads a task stamps it, by the same rule.
+
+The edge stamps what it accepts; a worker stamps what a client produced straight to the topic. Stamping a stamped task
+changes nothing, so a redelivery is the same task.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from schemas.topics import INFERENCE_KINDS
+
+if TYPE_CHECKING:
+    from backbone.settings import TierPolicy
+    from schemas.records import Task
+    from schemas.tiers import Tier
+
+DIRECT = "direct"
+"""Owner of a task that was produced straight to a topic and names none."""
+
+
+def stamp(task: Task, *, task_id: str, tier: Tier, policy: TierPolicy, now: int, key: str | None = None) -> Task:
+    """Return the task with id, key, tier, owner and times.
+
+    Args:
+        task: what was submitted or read.
+        task_id: the id it gets if it has none.
+        tier: its tier: that of the topic it goes to or came from.
+        policy: the tier's, which gives it its times.
+        now: when it was submitted, in ms since the epoch.
+        key: the key it gets if it has none; else the conversation's for `llm.*`, else its id.
+    """
+    created = task.created_at or now
+    identity = task.id or task_id
+    conversation = task.conversation if task.kind.startswith(INFERENCE_KINDS) else None
+    return msgspec.structs.replace(
+        task,
+        id=identity,
+        key=task.key or key or conversation or identity,
+        tier=tier,
+        owner=task.owner or DIRECT,
+        tenant=task.tenant or task.owner or DIRECT,
+        created_at=created,
+        start_by=task.start_by or created + int(policy.start_by.total_seconds() * 1000),
+        deadline=task.deadline or created + int(policy.deadline.total_seconds() * 1000),
+        root_id=task.root_id or identity,
+    )

@@ -1,0 +1,119 @@
+"""What a process tells of itself: logs, metrics, and a port with /healthz, /readyz and /metrics."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import prometheus_client
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backbone.settings import Settings
+
+
+def configure_logging(settings: Settings, service: str) -> None:
+    """Send this process's logs to standard error: JSON lines, or colours on a terminal. Payloads are never logged."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: list[structlog.types.Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    # Libraries log through the standard library: the same shape, and never below INFO. Faust and aiokafka build debug
+    # records for every message even where nothing prints them, unless the logger itself is set.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer]
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in ("faust", "mode", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class Readiness:
+    """Whether a process serves, and what it is doing until then; set from any thread."""
+
+    def __init__(self, detail: str = "starting") -> None:
+        self.ready = False
+        self.detail = detail
+
+    def is_ready(self, detail: str = "ready") -> None:
+        """Say that it serves."""
+        self.ready, self.detail = True, detail
+
+    def not_ready(self, detail: str) -> None:
+        """Say that it does not serve, and why."""
+        self.ready, self.detail = False, detail
+
+
+class HealthServer:
+    """GET /healthz (is it alive), /readyz (does it serve), /metrics, on a thread of its own.
+
+    A thread, so that it answers while the event loop is busy; `alive` tells then that the loop is stuck.
+    """
+
+    def __init__(self, host: str, port: int, readiness: Readiness, alive: Callable[[], bool] = lambda: True) -> None:
+        self._server: ThreadingHTTPServer | None = None
+        if port:
+            self._server = ThreadingHTTPServer((host, port), _handler(readiness, alive))
+            self._server.daemon_threads = True
+
+    def start(self) -> None:
+        """Begin to answer, if there is a port."""
+        if self._server:
+            threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+
+    def stop(self) -> None:
+        """Close the port."""
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+
+
+def _handler(readiness: Readiness, alive: Callable[[], bool]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._answer(200, prometheus_client.CONTENT_TYPE_LATEST, prometheus_client.generate_latest())
+            elif self.path == "/readyz":
+                body = {"ready": readiness.ready, "detail": readiness.detail}
+                self._answer(200 if readiness.ready else 503, "application/json", json.dumps(body).encode())
+            elif self.path == "/healthz":
+                well = alive()
+                self._answer(200 if well else 503, "application/json", json.dumps({"alive": well}).encode())
+            else:
+                self._answer(404, "application/json", b'{"paths": ["/healthz", "/readyz", "/metrics"]}')
+
+        def _answer(self, status: int, content_type: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            """Health checks are not logged."""
+
+    return Handler

@@ -1,0 +1,179 @@
+"""A tier's Faust app: events in, `dispatch` in the middle, records out. The only file that knows Faust.
+
+Partitions are the concurrency: one agent, isolated per partition, takes one event at a time from each. (Faust's
+`concurrency` above 1 commits past events in flight and loses them.) An event is acknowledged when `handle` returns, so
+`handle` returns only when all that follows from the task is durable, and raises nothing: Faust acknowledges what
+raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+import faust
+import structlog
+
+from backbone import cancellations
+from backbone.clock import now_ms
+from backbone.errors import BrokerUnavailableError, StoreUnavailableError
+from backbone.intake import read_task, unreadable
+from backbone.kafka import HEADERS, name_of
+from backbone.outcomes import OutcomeStore
+from backbone.presence import instance_name
+from backbone.redis import connect
+from schemas import codec
+from schemas.topics import KINDS, TASKS
+from streams import registry
+from streams.dispatch import Dispatcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from faust.types import EventT, Message
+
+    from backbone.outcome import Outgoing
+    from backbone.settings import Settings
+    from schemas.tiers import Tier
+
+_log = structlog.get_logger()
+
+SESSION_SECONDS = 6.0
+"""How long a killed worker's partitions stand still."""
+RETRY_SECONDS = 0.5
+"""Pause between tries while Redis or Kafka is away: the partition waits and nothing is lost."""
+
+
+class TierApp:
+    """One tier's consumer: start it, wait, stop it."""
+
+    def __init__(self, settings: Settings, tier: Tier) -> None:
+        self._settings = settings
+        self._redis = connect(settings)
+        self._handlers = registry.load(settings)
+        self._dispatcher = Dispatcher(
+            settings=settings,
+            policy=settings.tiers[tier],
+            handlers=self._handlers,
+            store=OutcomeStore(self._redis, settings.outcome_ttl),
+            say=self._say,
+            worker=instance_name(),
+            now=now_ms,
+            jitter=random.random,
+        )
+        self.faust = faust.App(
+            f"{settings.topic_prefix}streams.{tier}",
+            broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
+            key_serializer="raw",
+            value_serializer="raw",
+            consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=settings.group_instance or None,
+            broker_session_timeout=SESSION_SECONDS,
+            broker_heartbeat_interval=1.0,
+            broker_commit_interval=0.3,
+            producer_acks=-1,
+            producer_linger=0.0,
+            topic_allow_declare=False,  # backbone.kafka makes the topics
+            topic_disable_leader=True,
+            web_enabled=False,  # it would listen on every address
+            worker_redirect_stdouts=False,
+        )
+        topic = self.faust.topic(name_of(settings, TASKS[tier]), key_type=bytes, value_type=bytes)
+        self.faust.agent(topic, concurrency=1, isolated_partitions=True, name=f"tasks.{tier}")(self._consume)
+        self.faust.on_partitions_assigned.connect(self._on_assigned)
+        self._assigned = asyncio.Event()
+        self._listening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Announce the kinds and take part in the tier's group; returns once the group has given out its partitions."""
+        await self.faust.start()
+        for handler in self._handlers.values():
+            kind = registry.announcement(handler)
+            await self._produce(KINDS.name, kind.kind, codec.encode(kind))
+        await self._assigned.wait()
+        self._listening = asyncio.create_task(cancellations.listen(self._settings, self._dispatcher.cancel))
+
+    async def stop(self) -> None:
+        """Finish what runs, commit, and leave the group."""
+        if self._listening:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        await self.faust.stop()
+        for handler in self._handlers.values():
+            await handler.close()
+        await self._redis.aclose()
+
+    async def crashed(self) -> BaseException:
+        """Wait until the app can't go on, and return why."""
+        # Faust tells of it only to its own worker program.
+        await self.faust._crashed.wait()  # noqa: SLF001
+        return self.faust._crash_reason or RuntimeError("the Faust app crashed")  # noqa: SLF001
+
+    async def _on_assigned(self, *_args: object, **_kwargs: object) -> None:
+        self._assigned.set()
+
+    async def _consume(self, stream: faust.StreamT[bytes]) -> None:
+        async for event in stream.events():
+            await self._handle(event)
+
+    async def _handle(self, event: EventT[bytes]) -> None:
+        message = event.message
+        while True:
+            try:
+                return await self._produce_all(await self._follow(message))
+            except codec.UnknownSchemaError as error:
+                # A newer writer, not bad data: the partition waits for an upgrade of this reader.
+                _log.error("tier.unknown_schema", partition=message.partition, offset=message.offset, error=str(error))
+            except (StoreUnavailableError, BrokerUnavailableError) as error:
+                _log.warning("tier.waits", partition=message.partition, offset=message.offset, reason=error.code)
+            except Exception:  # noqa: BLE001 - a fault of ours: better the same task again than a task lost
+                _log.exception("tier.fault", partition=message.partition, offset=message.offset)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _follow(self, message: Message) -> tuple[Outgoing, ...]:
+        """Return what follows from a message: from its task, or a dead letter if it holds none.
+
+        Raises:
+            UnknownSchemaError: the message is a newer writer's.
+            StoreUnavailableError: Redis is away.
+        """
+        at = (message.topic, message.partition, message.offset)
+        headers: Any = message.headers or ()
+        try:
+            task = read_task(
+                self._settings,
+                *at,
+                int(message.timestamp * 1000),
+                message.key,
+                message.value,
+                headers.items() if isinstance(headers, dict) else headers,
+            )
+        except codec.UnknownSchemaError:
+            raise
+        except codec.CodecError as error:
+            _log.warning("tier.unreadable", partition=message.partition, offset=message.offset, error=str(error))
+            return (unreadable(*at, message.value, error, now_ms()),)
+        return await self._dispatcher.run(task)
+
+    async def _say(self, record: Outgoing) -> None:
+        await self._begin(record.topic.name, record.key, codec.encode(record.record))
+
+    async def _produce_all(self, records: Iterable[Outgoing]) -> None:
+        """Produce in order, and return when all are durable."""
+        on_their_way = [await self._begin(out.topic.name, out.key, codec.encode(out.record)) for out in records]
+        for delivered in on_their_way:
+            try:
+                async with asyncio.timeout(self._settings.produce_timeout.total_seconds()):
+                    await delivered
+            except Exception as error:
+                raise BrokerUnavailableError from error
+
+    async def _produce(self, topic: str, key: str, value: bytes) -> None:
+        await (await self._begin(topic, key, value))
+
+    async def _begin(self, topic: str, key: str, value: bytes) -> Any:
+        # The app's own producer: Faust flushes it before a commit.
+        return await self.faust.producer.send(
+            self._settings.topic_prefix + topic, key.encode(), value, None, None, HEADERS
+        )

@@ -1,0 +1,148 @@
+"""What a cron expression means: its fires, a sentence for people, and what exactly is wrong with a bad one.
+
+The meaning is Debian cron's, daylight saving included, as the library cronsim defines it: five fields (or six, with
+seconds first), names, ranges, lists, steps, `L` and `#`. The macros are crontab(5)'s.
+"""
+
+from __future__ import annotations
+
+import difflib
+from datetime import datetime, timedelta
+from itertools import takewhile
+from typing import TYPE_CHECKING, NamedTuple
+from zoneinfo import ZoneInfo, available_timezones
+
+from cronsim import CronSim, CronSimError
+
+from streams.errors import PayloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HORIZON = timedelta(days=36525)
+"""How far ahead fires are looked for: a century, so that no expression costs more than some milliseconds a fire."""
+
+_MACROS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+
+class _Field(NamedTuple):
+    name: str
+    expected: str
+
+
+_FIELDS = (
+    _Field("second", "0-59"),
+    _Field("minute", "0-59"),
+    _Field("hour", "0-23"),
+    _Field("day of month", "1-31, L (the last) or LW (the last weekday)"),
+    _Field("month", "1-12 or JAN-DEC"),
+    _Field("day of week", "0-7 or SUN-SAT (0 and 7 are Sunday), 5L (the last Friday) or MON#2 (the second Monday)"),
+)
+_ANY_MOMENT = datetime(2000, 1, 1)  # noqa: DTZ001 - a wall clock's time, only to try whether a field can be read
+
+
+class Cron:
+    """A cron expression that was read.
+
+    Args:
+        expression: five or six fields, or a macro such as `@daily`.
+
+    Raises:
+        PayloadError: it can't be read; the message names the wrong field, what was found and what is expected.
+    """
+
+    def __init__(self, expression: str) -> None:
+        self._fields = _read(expression)
+
+    @property
+    def description(self) -> str:
+        """The expression as an English sentence, without its time zone."""
+        return CronSim(self._fields, _ANY_MOMENT).explain()
+
+    def fires(self, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+        """Yield each fire later than `after`, in `zone`, up to `HORIZON` ahead.
+
+        Args:
+            after: an aware time.
+            zone: whose wall clock the fields mean; a fire in a skipped hour comes right after it, a repeated one once.
+        """
+        try:
+            start = after.astimezone(zone)
+            end = start + HORIZON
+        except OverflowError:
+            raise PayloadError(f"{after.isoformat()} is too near the calendar's end", field="after") from None
+        return takewhile(lambda fire: fire <= end, CronSim(self._fields, start))
+
+
+def _read(expression: str) -> str:
+    """Return the expression's fields, macros resolved, when every one of them can be read."""
+    text = expression.strip()
+    if text.startswith("@"):
+        fields = _MACROS.get(text.lower())
+        if fields is None:
+            raise _wrong(f"macro: found {text!r}, expected one of {', '.join(_MACROS)}")
+        return fields
+    found = text.split()
+    if len(found) not in {5, 6}:
+        raise _wrong(
+            f"found {len(found)} field{'' if len(found) == 1 else 's'}, expected 5: "
+            "minute, hour, day of month, month, day of week (or 6 with seconds first)"
+        )
+    names = _FIELDS[-len(found) :]
+    for place, (field, value) in enumerate(zip(names, found, strict=True)):
+        for term in value.split(","):
+            if not _readable(term, place, len(found)):
+                inside = f" in {value!r}" if term != value else ""
+                raise _wrong(
+                    f"{field.name} (field {place + 1} of {len(found)}): found {term!r}{inside}, expected * or "
+                    f"{field.expected}, a rising range a-b, a step such as */2, or a list of these"
+                )
+    fields = " ".join(found)
+    try:
+        CronSim(fields, _ANY_MOMENT)
+    except CronSimError:
+        day, month = found[-3], found[-2]
+        raise _wrong(f"day of month: found {day!r}, expected a day that occurs in month {month!r}") from None
+    return fields
+
+
+def _readable(term: str, place: int, count: int) -> bool:
+    """Whether one term of a field can be read, all other fields left open."""
+    alone = ["*"] * count
+    alone[place] = term
+    try:
+        CronSim(" ".join(alone), _ANY_MOMENT)
+    except CronSimError:
+        # Alone, 30 and 31 fail nowhere; what fails is the term itself.
+        return False
+    return True
+
+
+def _wrong(message: str) -> PayloadError:
+    return PayloadError(message, field="expression")
+
+
+def read_zone(name: str) -> ZoneInfo:
+    """Return the time zone of that name.
+
+    Raises:
+        PayloadError: there is none; the message offers the nearest names.
+    """
+    known = available_timezones()
+    if name in known:
+        return ZoneInfo(name)
+    by_lower = {zone.lower(): zone for zone in sorted(known)}
+    by_city = {zone.rpartition("/")[2]: by_lower[zone] for zone in by_lower}
+    asked = name.strip().lower().replace(" ", "_")
+    near = [by_lower[key] for key in difflib.get_close_matches(asked, by_lower, n=2, cutoff=0.7)]
+    near += [by_city[key] for key in difflib.get_close_matches(asked.rpartition("/")[2], by_city, n=2, cutoff=0.8)]
+    offer = " or ".join(dict.fromkeys(near)) or "a name such as Europe/Berlin"
+    raise PayloadError(f"found {name!r}, expected a zone of the IANA time zone database: {offer}?", field="tz")

@@ -1,0 +1,55 @@
+"""The errors of tasks: what a handler or a payload may fail with."""
+
+from __future__ import annotations
+
+from schemas.errors import BarnabasError
+
+
+class TaskError(BarnabasError):
+    """The task failed."""
+
+    code = "task.failed"
+
+
+class PayloadError(TaskError):
+    """The payload does not fit its kind."""
+
+    code = "payload.invalid"
+
+
+class UnknownKindError(TaskError):
+    """No handler serves this kind."""
+
+    code = "kind.unknown"
+
+
+class HandlerTimeoutError(TaskError):
+    """The handler took longer than it may."""
+
+    code = "handler.timeout"
+    retryable = True
+
+
+class TransientError(TaskError):
+    """It failed in a way that may pass."""
+
+    code = "task.transient"
+    retryable = True
+
+
+class ModelUnavailableError(TaskError):
+    """The model that this kind needs is not installed."""
+
+    code = "model.unavailable"
+
+
+class ResultTooLargeError(TaskError):
+    """The result is larger than what travels in a record."""
+
+    code = "result.too_large"
+
+
+class TimerError(BarnabasError):
+    """The timer means nothing."""
+
+    code = "timer.invalid"

@@ -1,0 +1,73 @@
+"""The port of a kind: what a handler is given and what it returns.
+
+A third party's package adds a kind by subclassing `Handler` and naming the class in the entry-point group
+`barnabas.handlers`. `tests/contracts/handler.py` is the suite that every handler passes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+    from backbone.settings import Settings
+    from schemas.tiers import Tier
+
+P = TypeVar("P", bound=BaseModel)
+R = TypeVar("R", bound=BaseModel)
+
+
+async def _unheard(_done: float, _note: str) -> None:
+    """Drop a progress report: nobody listens where a handler is called outside a tier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a handler may know beside its payload.
+
+    Attributes:
+        task_id: the task's id.
+        owner: whose task it is.
+        now: the time at which the run began (aware, UTC).
+        deadline: when the run will be cancelled (aware, UTC).
+        progress: awaitable report of the fraction done (0 to 1) and a note for people.
+    """
+
+    task_id: str
+    owner: str
+    now: datetime
+    deadline: datetime
+    progress: Callable[[float, str], Awaitable[None]] = field(default=_unheard)
+
+
+class Handler(ABC, Generic[P, R]):
+    """One kind of task. Instances live as long as their process and serve many tasks at once."""
+
+    kind: ClassVar[str]
+    """The kind's name, such as `cron.parse`."""
+    tier: ClassVar[Tier]
+    """The tier a task of this kind gets when it names none."""
+    payload: type[P]
+    result: type[R]
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    async def run(self, payload: P, context: Context) -> R:
+        """Do the work.
+
+        Raises:
+            streams.errors.PayloadError: the payload can't be worked with; it will not be tried again.
+            streams.errors.TransientError: another try may help; the tier's retry policy decides.
+        """
+
+    async def close(self) -> None:
+        """Release what `run` opened; called once, as the process drains."""
+        return

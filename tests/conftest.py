@@ -1,0 +1,28 @@
+"""What many tests share: one real Kafka and one real Valkey for the whole run, on free ports, in a home of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backbone.settings import Settings
+from barnabas.local.ports import FREE_PORTS
+from barnabas.local.stack import LocalStack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
+    """Kafka with all topics, and Valkey; none of the services."""
+    home = tmp_path_factory.mktemp("stack") / "home"
+    async with LocalStack(Settings(home=home, **FREE_PORTS), only=("kafka", "valkey")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def settings(stack: LocalStack) -> Settings:
+    """Settings of a process that uses the stack."""
+    return stack.settings

@@ -1,0 +1,233 @@
+"""The life of one task, with a real outcome store and no broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from backbone import outcome
+from backbone.errors import StoreUnavailableError
+from backbone.ids import new_id
+from backbone.outcomes import OutcomeStore
+from backbone.redis import connect
+from backbone.settings import Settings
+from backbone.stamp import stamp
+from schemas.errors import Problem
+from schemas.records import DeadLetter, Status, Task, TaskEvent, Timer
+from schemas.tiers import Tier
+from streams.dispatch import Dispatcher
+from streams.errors import TransientError
+from streams.handlers.port import Handler
+
+NOW = 1_800_000_000_000
+
+
+class Work(BaseModel):
+    """What the handler below is told to do."""
+
+    do: str = "answer"
+    times: int = 1
+
+
+class Answer(BaseModel):
+    said: str
+
+
+class Worker(Handler[Work, Answer]):
+    """Does what its payload says."""
+
+    kind = "test.work"
+    tier = Tier.REALTIME
+    payload = Work
+    result = Answer
+
+    def __init__(self, settings) -> None:
+        super().__init__(settings)
+        self.runs: list[str] = []
+        self.began = asyncio.Event()
+
+    async def run(self, payload, context):
+        self.runs.append(context.task_id)
+        self.began.set()
+        match payload.do:
+            case "fail":
+                raise TransientError("not now")
+            case "crash":
+                raise KeyError("x")
+            case "wait":
+                await asyncio.Event().wait()
+            case "report":
+                await context.progress(0.5, "half")
+            case "shout":
+                return Answer(said="x" * 600_000)
+            case "time out by itself":
+                raise TimeoutError("upstream")
+        return Answer(said="done")
+
+
+@pytest.fixture
+async def redis(settings):
+    client = connect(settings)
+    yield client
+    await client.aclose()
+
+
+@asynccontextmanager
+async def dispatcher(redis, *, now=NOW, **more):
+    settings = Settings(**more)
+    worker = Worker(settings)
+    said = []
+
+    async def say(record):
+        said.append(record.record)
+
+    clock = [now]
+    made = Dispatcher(
+        settings=settings,
+        policy=settings.tiers.realtime,
+        handlers={worker.kind: worker},
+        store=OutcomeStore(redis, settings.outcome_ttl),
+        say=say,
+        worker="w",
+        now=lambda: clock[0],
+        jitter=lambda: 0.5,
+    )
+    yield made, worker, said, clock
+
+
+def task(kind=Worker.kind, **payload) -> Task:
+    bare = Task(kind=kind, payload=json.dumps(payload).encode())
+    return stamp(bare, task_id=new_id(), tier=Tier.REALTIME, policy=Settings().tiers.realtime, now=NOW)
+
+
+def records(out) -> list:
+    return [row.record for row in out]
+
+
+pytestmark = pytest.mark.stack
+
+
+async def test_a_task_succeeds_and_says_so_once(redis):
+    async with dispatcher(redis) as (dispatch, worker, said, _):
+        what = task()
+        first = await dispatch.run(what)
+        assert await dispatch.run(what) == first
+        (end,) = records(first)
+        assert (end.status, json.loads(end.result)) == (Status.SUCCEEDED, {"said": "done"})
+        assert worker.runs == [what.id]
+        assert [event.status for event in said] == [Status.STARTED]
+
+
+async def test_of_two_workers_with_one_task_one_outcome_wins(redis):
+    async with dispatcher(redis) as (one, *_), dispatcher(redis, now=NOW + 5) as (two, *_):
+        what = task()
+        assert len(set(await asyncio.gather(one.run(what), two.run(what)))) == 1
+
+
+async def test_progress_is_told(redis):
+    async with dispatcher(redis) as (dispatch, _, said, _):
+        await dispatch.run(task(do="report"))
+        assert [(event.status, event.progress, event.note) for event in said[1:]] == [(Status.PROGRESS, 0.5, "half")]
+
+
+async def test_an_expired_task_costs_no_handler_time(redis):
+    what = task()
+    async with dispatcher(redis, now=what.start_by) as (dispatch, worker, said, _):
+        (end,) = records(await dispatch.run(what))
+        assert (end.status, end.error.code, worker.runs, said) == (Status.EXPIRED, "task.start_by", [], [])
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"), [({"times": "many"}, "payload.times"), ({"do": 3}, "payload.do"), ("text", "payload")]
+)
+async def test_a_payload_that_does_not_fit_fails_for_good_and_names_the_field(redis, payload, field):
+    async with dispatcher(redis) as (dispatch, worker, *_):
+        what = stamp(
+            Task(kind=Worker.kind, payload=json.dumps(payload).encode()),
+            task_id=new_id(), tier=Tier.REALTIME, policy=Settings().tiers.realtime, now=NOW,
+        )  # fmt: skip
+        letter, end = records(await dispatch.run(what))
+        assert isinstance(letter, DeadLetter)
+        assert (end.status, end.error.code, end.error.field) == (Status.FAILED, "payload.invalid", field)
+        assert worker.runs == []
+
+
+async def test_an_unknown_kind_is_named(redis):
+    async with dispatcher(redis) as (dispatch, *_):
+        _, end = records(await dispatch.run(task(kind="no.such")))
+        assert (end.error.code, end.error.field) == ("kind.unknown", "kind")
+
+
+@pytest.mark.parametrize(
+    ("do", "code"), [("fail", "task.transient"), ("crash", "task.crashed"), ("time out by itself", "task.crashed")]
+)
+async def test_what_may_pass_is_tried_again_by_a_timer(redis, do, code):
+    async with dispatcher(redis) as (dispatch, worker, *_):
+        what = task(do=do)
+        out = await dispatch.run(what)
+        timer, event = records(out)
+        assert isinstance(timer, Timer)
+        assert isinstance(event, TaskEvent)
+        assert (event.status, event.error.code) == (Status.RETRYING, code)
+        assert await dispatch.run(what) == out
+        assert len(worker.runs) == 1
+        assert timer.template.task.attempt == 2
+
+
+async def test_a_handler_is_stopped_at_the_end_of_its_time(redis):
+    async with dispatcher(redis, handler_timeout=0.05) as (dispatch, *_):
+        _, event = records(await dispatch.run(task(do="wait")))
+        assert event.error.code == "handler.timeout"
+
+
+async def test_what_runs_past_its_deadline_has_expired(redis):
+    async with dispatcher(redis, handler_timeout=0.05) as (dispatch, worker, _, clock):
+        what = task(do="wait")
+        running = asyncio.create_task(dispatch.run(what))
+        await worker.began.wait()
+        clock[0] = what.deadline
+        (end,) = records(await running)
+        assert (end.status, end.error.code) == (Status.EXPIRED, "task.deadline")
+
+
+async def test_a_cancellation_interrupts_and_the_one_in_the_store_wins(redis):
+    async with dispatcher(redis) as (dispatch, worker, *_):
+        what = task(do="wait")
+        running = asyncio.create_task(dispatch.run(what))
+        await worker.began.wait()
+        asked = outcome.ended(
+            what, Status.CANCELLED, now=NOW + 1, worker="edge", error=Problem("task.cancelled", "by ada")
+        )
+        await dispatch.store.settle(asked)
+        assert dispatch.cancel(what.id)
+        assert await running == asked.records
+        assert not dispatch.cancel(what.id)
+
+
+async def test_a_drain_leaves_the_task_to_another(redis):
+    async with dispatcher(redis) as (dispatch, worker, *_), dispatcher(redis) as (other, *_):
+        what = task(do="wait")
+        running = asyncio.create_task(dispatch.run(what))
+        await worker.began.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert await other.store.find(what) is None
+
+
+async def test_a_result_too_large_to_travel_is_a_typed_failure(redis):
+    async with dispatcher(redis) as (dispatch, *_):
+        _, end = records(await dispatch.run(task(do="shout")))
+        assert end.error.code == "result.too_large"
+
+
+async def test_nothing_is_run_while_redis_is_away():
+    away = connect(Settings(redis_url=SecretStr("redis://127.0.0.1:1/0")))
+    async with dispatcher(away) as (dispatch, worker, *_):
+        with pytest.raises(StoreUnavailableError):
+            await dispatch.run(task())
+        assert worker.runs == []

@@ -1,0 +1,84 @@
+"""What tests on the real stack share: reading a topic from now on, producing, and services beside the run's servers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from backbone.kafka import HEADERS, aiokafka_config, name_of
+from barnabas.local.stack import LocalStack
+from schemas import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    import msgspec
+
+    from backbone.settings import Settings
+    from schemas.topics import Topic
+
+JSON_HEADERS = [(codec.CONTENT_TYPE, codec.JSON)]
+
+
+def beside(settings: Settings, home: Path, *services: str, **more: Any) -> LocalStack:
+    """Return a stack of just these services, on the Kafka and Valkey that the settings name."""
+    theirs = settings.model_copy(update={"home": home, **more})
+    theirs.model_fields_set.update({"kafka_bootstrap", "redis_url", *more})
+    return LocalStack(theirs, only=services)
+
+
+async def until(condition: Callable[[], Awaitable[Any]], limit: float = 20) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(limit):
+        while not await condition():  # noqa: ASYNC110 - what is waited for is in another process
+            await asyncio.sleep(0.02)
+
+
+class Log:
+    """Reads a topic from now on."""
+
+    def __init__(self, settings: Settings, topic: Topic) -> None:
+        self._topic = topic
+        self._settings = settings
+        self._consumer = AIOKafkaConsumer(**aiokafka_config(settings), group_id=None, enable_auto_commit=False)
+        self.records: list[Any] = []
+
+    async def __aenter__(self) -> Self:
+        await self._consumer.start()
+        name = name_of(self._settings, self._topic)
+        partitions = [TopicPartition(name, number) for number in range(self._settings.partitions)]
+        self._consumer.assign(partitions)
+        await self._consumer.seek_to_end()
+        # The seek is lazy: where reading begins is settled now, not at the first read.
+        for partition in partitions:
+            await self._consumer.position(partition)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+
+    async def until(self, enough: Callable[[list[Any]], Any], limit: float = 60) -> list[Any]:
+        """Read until it is enough, and return all that was read; null values are left out."""
+        async with asyncio.timeout(limit):
+            while not enough(self.records):
+                for messages in (await self._consumer.getmany(timeout_ms=100)).values():
+                    self.records += [
+                        codec.decode(m.value, self._topic.record, m.headers) for m in messages if m.value is not None
+                    ]
+        return self.records
+
+
+async def produce_bytes(settings: Settings, topic: Topic, *values: bytes) -> None:
+    """Produce values as JSON without a key, as any client may."""
+    async with AIOKafkaProducer(**aiokafka_config(settings)) as producer:
+        for value in values:
+            await producer.send(name_of(settings, topic), value, headers=JSON_HEADERS)
+
+
+async def produce(settings: Settings, topic: Topic, key: str, record: msgspec.Struct) -> None:
+    """Produce a record."""
+    async with AIOKafkaProducer(**aiokafka_config(settings)) as producer:
+        await producer.send(name_of(settings, topic), codec.encode(record), key=key.encode(), headers=HEADERS)
