@@ -19,3 +19,8 @@ def derived_id(*parts: str | int) -> str:
     """Return the UUIDv5 of these parts: the same parts always give the same id."""
     # A part's length goes before it, so that ("ab", "c") and ("a", "bc") differ.
     return str(uuid.uuid5(_NAMESPACE, "".join(f"{len(str(part))}:{part}" for part in parts)))
+
+
+def fraction_of(*parts: str | int) -> float:
+    """Return a number in [0, 1) that is spread evenly over parts and always the same for the same ones."""
+    return uuid.UUID(derived_id(*parts)).node / 2**48

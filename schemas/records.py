@@ -211,14 +211,6 @@ class Timer(Record, frozen=True, kw_only=True):
     enabled: bool = True
 
 
-class TimerState(Record, frozen=True, kw_only=True):
-    """The last slot of a timer that is accounted for."""
-
-    id: str
-    last_slot: int
-    revision: int
-
-
 class FireOutcome(StrEnum):
     """What became of a slot."""
 
@@ -239,6 +231,22 @@ class Fire(Record, frozen=True, kw_only=True):
     late_by: int | None = None
     reason: str | None = None
     task_id: str | None = None
+
+
+class TimerState(Record, frozen=True, kw_only=True):
+    """How far a timer's slots are accounted for.
+
+    Attributes:
+        id: the timer's.
+        last_slot: the last slot that is accounted for.
+        revision: of the timer at that time.
+        firing: what was decided of the slot after it, written before it is done, so that a crash doesn't decide anew.
+    """
+
+    id: str
+    last_slot: int
+    revision: int
+    firing: Fire | None = None
 
 
 class DeadLetter(Record, frozen=True, kw_only=True):

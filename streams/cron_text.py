@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from datetime import datetime, timedelta
+from functools import cache, lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
@@ -82,6 +83,7 @@ class Cron:
         return takewhile(lambda fire: fire <= end, CronSim(self._fields, start))
 
 
+@lru_cache(maxsize=4096)
 def _read(expression: str) -> str:
     """Return the expression's fields, macros resolved, when every one of them can be read."""
     text = expression.strip()
@@ -130,13 +132,19 @@ def _wrong(message: str) -> PayloadError:
     return PayloadError(message, field="expression")
 
 
+@cache
+def _zones() -> frozenset[str]:
+    """The names of all zones; finding them walks a folder."""
+    return frozenset(available_timezones())
+
+
 def read_zone(name: str) -> ZoneInfo:
     """Return the time zone of that name.
 
     Raises:
         PayloadError: there is none; the message offers the nearest names.
     """
-    known = available_timezones()
+    known = _zones()
     if name in known:
         return ZoneInfo(name)
     by_lower = {zone.lower(): zone for zone in sorted(known)}

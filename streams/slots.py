@@ -1,19 +1,59 @@
-"""Pure: when a timer is due. A slot is a moment at which a timer fires, in ms since the epoch."""
+"""Pure: when a timer is due, and what becomes of each of its slots.
+
+A slot is a moment at which a timer fires, in ms since the epoch. A slot is on time if it is fired within `LATE_MS`.
+Slots that passed while nothing ran are dealt with by the timer's misfire policy:
+
+    fire_once   the newest one is fired late, unless one is on time; the others are skipped
+    catch_up    the newest `catch_up_limit` are fired late, in order; the others are skipped
+    skip        all are skipped
+
+and one that is later than `max_late` is skipped by any policy. No slot goes without an outcome.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-from cronsim import CronSim, CronSimError
 
 from backbone.clock import to_datetime
-from streams.errors import TimerError
+from backbone.ids import fraction_of
+from schemas.records import FireOutcome, Misfire
+from streams.cron_text import Cron, read_zone
+from streams.errors import PayloadError, TimerError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from schemas.records import Timer
+
+LATE_MS = 1000
+MOST = 10_000
+"""The most slots that are decided at once, so that a year of missed minutes doesn't hold up the other timers."""
+
+MOST_CAUGHT_UP = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a slot, or of a range of skipped ones.
+
+    Attributes:
+        slot: the slot, or the first of the range.
+        last: the slot, or the last of the range.
+        count: how many slots it is about.
+        outcome: what becomes of them.
+        late_by: ms past the slot, where it is fired late.
+        reason: why they are skipped.
+    """
+
+    slot: int
+    last: int
+    count: int
+    outcome: FireOutcome
+    late_by: int | None = None
+    reason: str | None = None
 
 
 def check(timer: Timer) -> None:
@@ -26,32 +66,87 @@ def check(timer: Timer) -> None:
         raise TimerError("give exactly one of `at`, `cron` and `every`", field="at")
     if timer.every is not None and timer.every < 1:
         raise TimerError("an interval is at least 1 ms", field="every")
+    for field in ("jitter", "max_late"):
+        if (getattr(timer, field) or 0) < 0:
+            raise TimerError("it can't be less than 0", field=field)
+    if not 1 <= timer.catch_up_limit <= MOST_CAUGHT_UP:
+        raise TimerError(f"it is from 1 to {MOST_CAUGHT_UP}", field="catch_up_limit")
     if (timer.template.task is None) == (timer.template.delivery is None):
         raise TimerError("give exactly one of `task` and `delivery`", field="template")
     if timer.cron is not None:
         _cron(timer, timer.created_at)
 
 
-def next_slot(timer: Timer, after: int) -> int | None:
-    """Return the first slot of a checked timer that is later than `after`, or None if there is none."""
+def slots_after(timer: Timer, after: int) -> Iterator[int]:
+    """Yield the slots of a checked timer that are later than `after`, in order."""
     if timer.at is not None:
-        return timer.at if timer.at > after else None
-    if timer.every is not None:
-        passed = max(0, after - timer.created_at) // timer.every
-        return timer.created_at + (passed + 1) * timer.every
-    try:
-        return int(next(_cron(timer, after)).timestamp() * 1000)
-    except StopIteration:
-        return None
+        if timer.at > after:
+            yield timer.at
+    elif timer.every is not None:
+        slot = timer.created_at + (max(0, after - timer.created_at) // timer.every) * timer.every
+        while True:
+            slot += timer.every
+            yield slot
+    else:
+        for moment in _cron(timer, after):
+            yield int(moment.timestamp() * 1000)
 
 
-def _cron(timer: Timer, after: int) -> CronSim:
+def due_at(timer: Timer, slot: int) -> int:
+    """Return when a slot is to be fired: with jitter, a while after it that is always the same for the same slot."""
+    return slot + int(timer.jitter * fraction_of(timer.id, slot)) if timer.jitter else slot
+
+
+def next_due(timer: Timer, after: int) -> int | None:
+    """Return when the first slot later than `after` is to be fired, or None if there is none."""
+    slot = next(slots_after(timer, after), None)
+    return None if slot is None else due_at(timer, slot)
+
+
+def decide(timer: Timer, after: int, now: int) -> list[Decision]:
+    """Return what becomes of the slots later than `after` that are due, in order; of the first `MOST` if there are more."""
+    due: list[int] = []
+    for slot in islice(slots_after(timer, after), MOST):
+        if due_at(timer, slot) > now:
+            break
+        due.append(slot)
+    newer = range(len(due) - 1, -1, -1)
+    decided = [_decide(timer, slot, rank, now) for slot, rank in zip(due, newer, strict=True)]
+    if len(due) == MOST:
+        # Whether the last ones are the newest is not known yet: they wait until the others are accounted for.
+        decided = decided[: MOST - _fired_late(timer)]
+    return list(_in_ranges(decided))
+
+
+def _fired_late(timer: Timer) -> int:
+    """Return how many late slots the misfire policy fires."""
+    return {Misfire.SKIP: 0, Misfire.FIRE_ONCE: 1, Misfire.CATCH_UP: timer.catch_up_limit}[timer.misfire]
+
+
+def _decide(timer: Timer, slot: int, newer: int, now: int) -> Decision:
+    """Return what becomes of a due slot after which `newer` ones are due as well."""
+    late_by = now - due_at(timer, slot)
+    if late_by <= LATE_MS:
+        return Decision(slot, slot, 1, FireOutcome.FIRED)
+    if timer.max_late is not None and late_by > timer.max_late:
+        return Decision(slot, slot, 1, FireOutcome.SKIPPED, reason="too late")
+    if newer >= _fired_late(timer):
+        return Decision(slot, slot, 1, FireOutcome.SKIPPED, reason="missed")
+    return Decision(slot, slot, 1, FireOutcome.LATE, late_by=late_by)
+
+
+def _in_ranges(decided: list[Decision]) -> Iterator[Decision]:
+    """Join neighbours that are skipped for one reason."""
+    for (outcome, reason), group in groupby(decided, key=lambda one: (one.outcome, one.reason)):
+        members = list(group)
+        if outcome is FireOutcome.SKIPPED:
+            yield Decision(members[0].slot, members[-1].slot, len(members), outcome, reason=reason)
+        else:
+            yield from members
+
+
+def _cron(timer: Timer, after: int) -> Iterator[datetime]:
     try:
-        zone = ZoneInfo(timer.tz or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
-        raise TimerError(f"there is no time zone {timer.tz!r}; use a name such as Europe/Berlin", field="tz") from None
-    start: datetime = to_datetime(after).astimezone(zone)
-    try:
-        return CronSim(timer.cron or "", start)
-    except CronSimError as error:
-        raise TimerError(f"{error} in {timer.cron!r}", field="cron") from None
+        return Cron(timer.cron or "").fires(to_datetime(after), read_zone(timer.tz or "UTC"))
+    except PayloadError as error:
+        raise TimerError(error.message, field="tz" if error.field == "tz" else "cron") from None

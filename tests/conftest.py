@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from backbone.settings import Settings
 from barnabas.local.ports import FREE_PORTS
@@ -12,6 +13,11 @@ from barnabas.local.stack import LocalStack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+
+# These machines are noisy: how long an example takes says nothing.
+hypothesis_settings.register_profile("barnabas", deadline=None, print_blob=True)
+hypothesis_settings.load_profile("barnabas")
 
 
 @pytest.fixture(scope="session")
