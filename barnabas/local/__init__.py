@@ -1,0 +1,1 @@
+"""The embedded local stack: Kafka, Valkey and every service, as processes under one supervisor."""

@@ -1,0 +1,135 @@
+"""The commands of the local stack: `up`, `down`, `reset`, `backup`, `restore`.
+
+What a person reads goes to standard error; with `--json`, standard output gets one JSON object. Exit codes are those
+of `barnabas.exit_codes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import contextmanager
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from backbone.settings import settings as read_settings
+from barnabas.exit_codes import code_of
+from barnabas.local import backup as backups
+from barnabas.local import control
+from barnabas.local.display import display_for
+from barnabas.local.home import Home
+from schemas.errors import BarnabasError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from barnabas.local.home import Running
+    from barnabas.local.stack import LocalStack
+
+app = typer.Typer(no_args_is_help=True, help="The stack on this machine.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+
+@app.command()
+def up(
+    *,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Go on in the background.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Start this process alone, or these: give it again for each.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Start Kafka, Valkey and all services, and keep them until Ctrl-C (a second one ends them at once)."""
+    with _reported(as_json):
+        settings = read_settings()
+        home = Home(settings.home)
+        if detach:
+            running = control.up_detached(settings, home, sys.stderr, only=only)
+            _ready(running, as_json=as_json, told=True)  # the one in the background has said it in words
+            return
+
+        from barnabas.local.foreground import up as stay  # noqa: PLC0415 - every other command starts fast without it
+
+        async def on_ready(stack: LocalStack) -> None:
+            if running := stack.home.read_running():
+                _ready(running, as_json=as_json)
+
+        asyncio.run(stay(settings, display=display_for(), on_ready=on_ready, only=only))
+
+
+@app.command()
+def down(*, as_json: Json = False) -> None:
+    """Stop the stack that runs in the background or in another terminal."""
+    with _reported(as_json):
+        pid = control.down(Home(read_settings().home))
+        _say(f"stopped (process {pid})", {"stopped": pid}, as_json)
+
+
+@app.command()
+def reset(
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    keep_models: Annotated[bool, typer.Option(help="Keep the converted models.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete all data of the stack, its API key too."""
+    with _reported(as_json):
+        home = Home(read_settings().home)
+        if not yes:
+            typer.confirm(f"Delete all that {home.path} holds?", abort=True, err=True)
+        backups.reset(home, keep=(home.models.name,) if keep_models else ())
+        _say(f"{home.path} is empty", {"reset": str(home.path)}, as_json)
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write, such as barnabas.tar.gz.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Write all data to a file (the API key too: keep it safe). The stack must be down."""
+    with _reported(as_json):
+        files = backups.backup(Home(read_settings().home), file)
+        size = file.stat().st_size
+        _say(f"{file}: {files} files, {size / 1e6:.1f} MB", {"file": str(file), "files": files, "bytes": size}, as_json)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `backup` wrote.")],
+    *,
+    force: Annotated[bool, typer.Option(help="Replace the data that are there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring back all data from a backup. The stack must be down."""
+    with _reported(as_json):
+        home = Home(read_settings().home)
+        files = backups.restore(file, home, force=force)
+        _say(f"{home.path}: {files} files", {"home": str(home.path), "files": files}, as_json)
+
+
+def _ready(running: Running, *, as_json: bool, told: bool = False) -> None:
+    if as_json or not told:
+        where = running.edge_url or running.kafka_bootstrap
+        _say(f"ready at {where}", msgspec.to_builtins(running), as_json)
+
+
+def _say(text: str, data: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(msgspec.json.encode(data))
+    else:
+        sys.stderr.write(f"{text}\n")  # not by typer, which would write through the live table
+
+
+@contextmanager
+def _reported(as_json: bool) -> Iterator[None]:
+    """Turn a typed error into a message and the exit code that it stands for."""
+    try:
+        yield
+    except BarnabasError as error:
+        _say(f"error: {error}", {"error": msgspec.to_builtins(error.problem())}, as_json)
+        raise typer.Exit(code_of(error)) from error

@@ -1,0 +1,117 @@
+"""Is a process ready? One question, asked of Kafka, of Valkey, or of a service's health port.
+
+A service answers `GET /readyz` with 200 when it serves, and until then with 503 and
+`{"ready": false, "detail": "converting the model 40 %"}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import msgspec
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError  # noqa: A004 - the library's names
+
+TIMEOUT = 2.0
+"""Seconds that an answer may take."""
+
+
+class Health(NamedTuple):
+    """Whether a process serves, and what it says meanwhile."""
+
+    ready: bool
+    detail: str = ""
+
+
+class Probe(Protocol):
+    """Asks one process."""
+
+    async def check(self) -> Health:
+        """Ask once; a process that can't be reached is not ready."""
+
+
+class _Readiness(msgspec.Struct):
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProbe:
+    """A service: `GET /readyz`."""
+
+    host: str
+    port: int
+
+    async def check(self) -> Health:
+        """Ask once."""
+        return await asyncio.to_thread(self._get)
+
+    def _get(self) -> Health:
+        # http.client knows no proxies: what listens here is on this machine.
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
+        try:
+            connection.request("GET", "/readyz")
+            response = connection.getresponse()
+            body = response.read()
+        except (OSError, http.client.HTTPException):
+            return Health(ready=False)
+        finally:
+            connection.close()
+        if response.status == http.client.OK:
+            return Health(ready=True)
+        try:
+            return Health(ready=False, detail=msgspec.json.decode(body, type=_Readiness).detail)
+        except msgspec.DecodeError:
+            return Health(ready=False, detail=f"answers {response.status}")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaProbe:
+    """A broker: it is registered and leads every partition, so that it takes and serves records."""
+
+    host: str
+    port: int
+
+    async def check(self) -> Health:
+        """Ask once."""
+        return await asyncio.to_thread(self._metadata)
+
+    def _metadata(self) -> Health:
+        try:
+            # Not before something listens: the client would retry, and complain, by itself.
+            socket.create_connection((self.host, self.port), TIMEOUT).close()
+            client = AdminClient({"bootstrap.servers": f"{self.host}:{self.port}", "log_level": 0})
+            metadata = client.list_topics(timeout=TIMEOUT)
+        except OSError:
+            return Health(ready=False)
+        except KafkaException as error:
+            return Health(ready=False, detail=str(error.args[0].str()))
+        led = [partition.leader >= 0 for topic in metadata.topics.values() for partition in topic.partitions.values()]
+        if not all(led):
+            return Health(ready=False, detail=f"leads {sum(led)} of {len(led)} partitions")
+        return Health(ready=bool(metadata.brokers))
+
+
+@dataclass(frozen=True, slots=True)
+class ValkeyProbe:
+    """A Valkey or Redis: PING, which it refuses while it loads its file."""
+
+    url: str
+
+    async def check(self) -> Health:
+        """Ask once."""
+        retry = Retry(NoBackoff(), 0)
+        async with Redis.from_url(self.url, socket_timeout=TIMEOUT, retry=retry) as client:
+            try:
+                return Health(ready=bool(await client.ping()))
+            except BusyLoadingError:
+                return Health(ready=False, detail="loading its file")
+            except (ConnectionError, TimeoutError):
+                return Health(ready=False)
