@@ -1,0 +1,1 @@
+"""Models: requests come in by Kafka, tokens go out by Kafka, as records."""

@@ -1,0 +1,70 @@
+"""A model from disk to ready: converted if need be, verified, loaded, warmed up. Blocks: runs in a thread.
+
+The one place that imports PyTorch, and only when it is called: the process announces itself before. The import runs
+beside the conversion and the verification.
+"""
+
+from __future__ import annotations
+
+import importlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inference_worker.engine import CHUNK
+from inference_worker.models import catalog
+from inference_worker.models.tokenizer import ModelTokenizer
+from inference_worker.runners.base import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backbone.settings import Settings
+    from inference_worker.runners.base import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that is ready to run."""
+
+    id: str
+    digest: str
+    tokenizer: ModelTokenizer
+    runner: Runner
+
+
+def load(settings: Settings, tell: Callable[[str], None]) -> Model:
+    """Load the model of the settings.
+
+    Args:
+        settings: which model, in which format, and the size of its cache.
+        tell: called with what is being done, for people who wait.
+
+    Raises:
+        InferenceError: the model is not here, is damaged or can't be run.
+    """
+    tell("opening the model")
+    with ThreadPoolExecutor(1, "import") as pool:
+        importing = pool.submit(importlib.import_module, "inference_worker.runners.torch_llama")
+        model = catalog.ensure(settings, settings.model, lambda done: tell(f"converting the model {done:.0%}"))
+        tokenizer = ModelTokenizer.load(model)
+        tell("loading the model")
+        importing.result()
+    import torch  # noqa: PLC0415 - see the module's docstring
+
+    from inference_worker.runners.torch_llama import TorchLlama  # noqa: PLC0415
+
+    if settings.inference_threads:
+        torch.set_num_threads(settings.inference_threads)
+    runner = TorchLlama.load(
+        model,
+        slots=settings.inference_slots,
+        max_context=settings.max_context,
+        dtype=torch.float32 if settings.deterministic else getattr(torch, settings.model_dtype),
+        fixed_chunk=CHUNK if settings.deterministic else 0,
+    )
+    tell("warming up")
+    # The first product of each shape makes its kernel; nobody's first token should wait for that.
+    for tokens in ([0] * min(CHUNK, runner.max_context - 1), [0]):
+        runner.step([Work(0, tokens, 0)])
+    return Model(settings.model, model.digest, tokenizer, runner)

@@ -1,0 +1,1 @@
+"""Models on disk: where they come from, how they are converted once, and how their files are verified."""

@@ -1,0 +1,1 @@
+"""What runs a model's arithmetic: one port, a file a framework."""
