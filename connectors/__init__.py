@@ -1,0 +1,1 @@
+"""The edge: people and programs come in here, and leave with answers."""

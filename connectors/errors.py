@@ -1,0 +1,78 @@
+"""What the edge refuses, and what keeps it from serving."""
+
+from __future__ import annotations
+
+from schemas.errors import BarnabasError
+
+
+class RequestError(BarnabasError):
+    """The request can't be read."""
+
+    code = "request.invalid"
+
+
+class PayloadError(BarnabasError):
+    """The payload does not fit its kind."""
+
+    code = "payload.invalid"
+
+
+class PayloadTooLargeError(BarnabasError):
+    """The payload is larger than a record may be."""
+
+    code = "payload.too_large"
+
+
+class KindUnknownError(BarnabasError):
+    """No service has announced this kind."""
+
+    code = "kind.unknown"
+
+
+class TaskUnknownError(BarnabasError):
+    """There is no such task of yours, or it is too long ago."""
+
+    code = "task.unknown"
+
+
+class TaskEndedError(BarnabasError):
+    """The task has ended already."""
+
+    code = "task.ended"
+
+
+class IdempotencyConflictError(BarnabasError):
+    """This idempotency key was used for another request."""
+
+    code = "idempotency.conflict"
+
+
+class ScheduleUnknownError(BarnabasError):
+    """There is no such schedule of yours."""
+
+    code = "schedule.unknown"
+
+
+class ScheduleTakenError(BarnabasError):
+    """A schedule of this id belongs to someone else."""
+
+    code = "schedule.taken"
+
+
+class TooSlowError(BarnabasError):
+    """The client reads slower than its answers come: the connection was dropped; subscribe again to go on."""
+
+    code = "session.too_slow"
+    retryable = True
+
+
+class ExposedError(BarnabasError):
+    """The edge listens on loopback addresses only."""
+
+    code = "edge.exposed"
+
+
+class PortError(BarnabasError):
+    """The edge can't listen there."""
+
+    code = "edge.port"

@@ -1,0 +1,98 @@
+"""Idempotency keys: the same key with the same request is the same task, however often it is sent.
+
+A key's entry in Redis holds the request's hash and, once the task is durable, its receipt. An edge that dies between
+the two leaves an entry without a receipt: whoever sends the request again gets the same task, produced again, which the
+outcome rule makes nothing (cf. draft-ietf-httpapi-idempotency-key-header).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import msgspec
+from redis.exceptions import RedisError
+
+from backbone.errors import StoreUnavailableError
+from connectors.errors import IdempotencyConflictError
+from connectors.state import Place
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from redis.asyncio import Redis
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What is known of an idempotency key.
+
+    Attributes:
+        digest: of the request that used it first.
+        created_at: when that was, in ms since the epoch: a repeat is the same task to the millisecond.
+        place: where its record lies, once it is durable.
+    """
+
+    digest: bytes
+    created_at: int
+    place: Place | None = None
+
+
+def digest_of(request: dict[str, Any]) -> bytes:
+    """Return the SHA-256 of a request, whatever the order of its fields."""
+    return hashlib.sha256(msgspec.json.encode(request, order="sorted")).digest()
+
+
+class IdempotencyKeys:
+    """Idempotency keys in Redis, remembered for `ttl`."""
+
+    def __init__(self, redis: Redis, ttl: timedelta) -> None:
+        self._redis = redis
+        self._ttl = ttl
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, task_id: str) -> asyncio.Lock:
+        """Return the lock under which this edge claims and completes a key, so that what comes at once is made once."""
+        turn = self._turns.get(task_id)
+        if turn is None:
+            turn = self._turns[task_id] = asyncio.Lock()
+        return turn
+
+    async def claim(self, task_id: str, digest: bytes, now: int) -> Entry:
+        """Take a key for a request, or find it taken by the same one.
+
+        Args:
+            task_id: the id derived from owner and key.
+            digest: the request's.
+            now: ms since the epoch.
+
+        Raises:
+            IdempotencyConflictError: another request took it.
+            StoreUnavailableError: Redis did not answer.
+        """
+        mine = Entry(digest, now)
+        try:
+            stored: Any = await self._redis.set(
+                f"idempotency:{task_id}", msgspec.msgpack.encode(mine), nx=True, get=True, ex=self._ttl
+            )
+        except RedisError as error:
+            raise StoreUnavailableError from error
+        if stored is None:
+            return mine
+        entry = msgspec.msgpack.decode(stored, type=Entry)
+        if entry.digest != digest:
+            raise IdempotencyConflictError(field="idempotency_key")
+        return entry
+
+    async def complete(self, task_id: str, entry: Entry, place: Place) -> None:
+        """Keep where the task's record lies.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer; a repeat is produced again then.
+        """
+        done = msgspec.structs.replace(entry, place=place)
+        try:
+            await self._redis.set(f"idempotency:{task_id}", msgspec.msgpack.encode(done), ex=self._ttl)
+        except RedisError as error:
+            raise StoreUnavailableError from error

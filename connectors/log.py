@@ -1,0 +1,202 @@
+"""Reading the log without a group: messages to records, and pieces of topics from one offset to another.
+
+The edge reads `results`, `inference.tokens` and `kinds` for itself: every instance reads all, nothing is committed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+
+from backbone.errors import BrokerUnavailableError
+from backbone.kafka import librdkafka_config, name_of, topic_of
+from schemas import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    import msgspec
+    from confluent_kafka import Message
+
+    from backbone.settings import Settings
+    from schemas.codec import Headers
+    from schemas.topics import Topic
+
+_log = structlog.get_logger()
+
+BATCH = 500
+TIMEOUT = 10.0
+"""Seconds that the broker may take for a question, and a catch-up without any progress."""
+
+BRIEFLY_MS = 10
+"""How long a fetch for a piece of the log may wait at its end: the next piece can't be fetched before that is over."""
+
+Positions = dict[tuple[str, int], int]
+"""The next offset to be read, by topic (with the prefix) and partition."""
+
+
+class Logged(NamedTuple):
+    """A record and where it lies; None is a tombstone."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: str
+    record: msgspec.Struct | None
+
+
+def consumer(settings: Settings, **more: Any) -> Consumer:
+    """Return a consumer that is assigned by hand; `more` are librdkafka's names with `_` for each dot."""
+    return Consumer(
+        librdkafka_config(
+            settings,
+            group_id=f"{settings.topic_prefix}edge-reader",  # librdkafka wants one, though it is never joined
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            queued_max_messages_kbytes=8192,
+            fetch_queue_backoff_ms=10,
+            fetch_error_backoff_ms=100,
+            **more,
+        )
+    )
+
+
+def read_message(settings: Settings, message: Message) -> Logged | None:
+    """Return a message's record; None for bytes that are none, which are passed over.
+
+    Raises:
+        UnknownSchemaError: a newer writer's record.
+    """
+    topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
+    value = message.value()
+    try:
+        key = (message.key() or b"").decode()
+        headers = cast("Headers", message.headers() or [])
+        record = None if value is None else codec.decode(value, topic_of(settings, topic).record, headers)
+    except codec.UnknownSchemaError:
+        raise
+    except (codec.CodecError, UnicodeDecodeError) as error:
+        _log.warning("log.malformed", topic=topic, partition=partition, offset=offset, error=str(error))
+        return None
+    return Logged(topic, partition, offset, message.timestamp()[1], key, record)
+
+
+def ends(settings: Settings, reader: Consumer, topics: Iterable[Topic]) -> Positions:
+    """Return where topics end now.
+
+    Raises:
+        BrokerUnavailableError: the broker did not answer.
+    """
+    numbers = range(settings.partitions)
+    return ends_of(reader, [TopicPartition(name_of(settings, topic), number) for topic in topics for number in numbers])
+
+
+def ends_of(reader: Consumer, partitions: Iterable[TopicPartition]) -> Positions:
+    """Return where partitions end now.
+
+    Raises:
+        BrokerUnavailableError: the broker did not answer.
+    """
+    # A timestamp of OFFSET_END asks for the end (ListOffsets of the Kafka protocol), all partitions in one request.
+    asked = [TopicPartition(place.topic, place.partition, OFFSET_END) for place in partitions]
+    return {(found.topic, found.partition): found.offset for found in _offsets(reader, asked)}
+
+
+def read_whole(settings: Settings, topic: Topic) -> tuple[list[Logged], Positions]:
+    """Return all records of a topic, and where it ended.
+
+    Raises:
+        BrokerUnavailableError: the broker did not answer.
+    """
+    reader = consumer(settings, enable_partition_eof=True, fetch_wait_max_ms=BRIEFLY_MS)
+    try:
+        name = name_of(settings, topic)
+        parts = [TopicPartition(name, number, OFFSET_BEGINNING) for number in range(settings.partitions)]
+        reader.assign(parts)
+        open_partitions = set(range(settings.partitions))
+        positions: Positions = {}
+        records: list[Logged] = []
+        for message in _until(reader, lambda: not open_partitions):
+            if (error := message.error()) is not None:
+                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name for it
+                    open_partitions.discard(message.partition() or 0)
+                    positions[name, message.partition() or 0] = message.offset() or 0
+            elif (logged := read_message(settings, message)) is not None:
+                records.append(logged)
+        return records, positions
+    finally:
+        reader.close()
+
+
+def read_between(
+    settings: Settings,
+    reader: Consumer,
+    since: int,
+    until: Mapping[tuple[str, int], int],
+    wanted: Callable[[msgspec.Struct], bool],
+) -> list[Logged]:
+    """Return the wanted records of some partitions from a time on, in log order within each and by time between them.
+
+    Args:
+        settings: how topics are called.
+        reader: a consumer that nobody else uses meanwhile.
+        since: ms since the epoch.
+        until: the partitions, and the offset before which to stop in each.
+        wanted: says which records are kept.
+
+    Raises:
+        BrokerUnavailableError: the broker did not answer.
+        UnknownSchemaError: a newer writer's record lies there.
+    """
+    starts = _offsets(reader, [TopicPartition(topic, number, max(since, 0)) for topic, number in until])
+    left = {
+        (found.topic, found.partition): found.offset
+        for found in starts
+        if 0 <= found.offset < until[found.topic, found.partition]
+    }
+    kept: dict[tuple[str, int], list[Logged]] = {place: [] for place in left}
+    reader.assign([TopicPartition(topic, number, offset) for (topic, number), offset in left.items()])
+    try:
+        for message in _until(reader, lambda: not left):
+            place = message.topic() or "", message.partition() or 0
+            if message.error() is not None or place not in left:
+                continue
+            offset = message.offset() or 0
+            if offset < until[place]:
+                logged = read_message(settings, message)
+                if logged is not None and logged.record is not None and wanted(logged.record):
+                    kept[place].append(logged)
+            if offset + 1 >= until[place]:
+                del left[place]
+    finally:
+        reader.unassign()
+    return list(heapq.merge(*kept.values(), key=lambda logged: logged.timestamp))
+
+
+def _until(reader: Consumer, done: Callable[[], bool]) -> Iterable[Message]:
+    last = time.monotonic()
+    while not done():
+        first = reader.poll(0.5)
+        if first is None:
+            if time.monotonic() - last > TIMEOUT:
+                raise BrokerUnavailableError("the log could not be read in time")
+            continue
+        last = time.monotonic()
+        yield first
+        yield from reader.consume(BATCH, 0)
+
+
+def _offsets(reader: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+    try:
+        found = reader.offsets_for_times(asked, timeout=TIMEOUT)
+    except KafkaException as error:
+        raise BrokerUnavailableError(f"the log's offsets could not be read: {error.args[0].str()}") from error
+    for place in found:
+        if place.error is not None:
+            raise BrokerUnavailableError(f"{place.topic}-{place.partition} could not be read: {place.error.str()}")
+    return found

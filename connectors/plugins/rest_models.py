@@ -1,0 +1,84 @@
+"""What REST clients send: bodies that refuse unknown fields, so that a misspelt option is an error."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+
+from connectors.gateway import MAX_KEY, Submission
+from connectors.schedules import Wish
+from schemas.tiers import Tier
+
+Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
+KindName = Annotated[str, Field(min_length=1, max_length=200, examples=["cron.parse"])]
+Payload = Annotated[dict[str, Any], Field(description="What the kind wants: see GET /v1/kinds.")]
+Instant = Annotated[AwareDatetime, PlainSerializer(lambda value: value.isoformat(), return_type=str)]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_SECONDS = timedelta(days=3660).total_seconds()
+
+
+class Body(BaseModel):
+    """The base of bodies."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskBody(Body):
+    """A task to be done."""
+
+    kind: KindName
+    payload: Payload
+    tier: Tier | None = Field(None, description="The kind's own by default.")
+    ordering_key: Key | None = Field(None, description="First attempts of tasks with the same key run in order.")
+    idempotency_key: Key | None = Field(None, description="The same key with the same task is the same task.")
+    conversation: Key | None = Field(None, description="For llm.*: the conversation that it belongs to.")
+
+    def submission(self, header_key: str | None) -> Submission:
+        """Return it as the gateway wants it; an idempotency key may also come as a header."""
+        return Submission(
+            kind=self.kind,
+            payload=self.payload,
+            tier=self.tier,
+            ordering_key=self.ordering_key,
+            idempotency_key=self.idempotency_key or header_key,
+            conversation=self.conversation,
+        )
+
+
+class ScheduledTaskBody(Body):
+    """The task that a schedule makes."""
+
+    kind: KindName
+    payload: Payload
+    tier: Tier | None = None
+
+
+class ScheduleBody(Body):
+    """A schedule: exactly one of `at`, `cron` and `every`."""
+
+    task: ScheduledTaskBody
+    at: Instant | None = Field(None, description="Once, at this time; with an offset from UTC.")
+    cron: str | None = Field(None, max_length=200, description="Five fields, or six with seconds first.")
+    tz: str | None = Field(None, max_length=64, description="Time zone of `cron`; UTC by default.")
+    every: float | None = Field(None, ge=0.001, le=MAX_SECONDS, description="Seconds from one to the next.")
+    id: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="The same id replaces the schedule."
+    )
+    jitter: float = Field(0, ge=0, le=MAX_SECONDS, description="Seconds by which each may be late, at random.")
+
+    def wish(self) -> Wish:
+        """Return it as the schedules want it: times and durations in ms."""
+        return Wish(
+            kind=self.task.kind,
+            payload=self.task.payload,
+            tier=self.task.tier,
+            id=self.id,
+            at=None if self.at is None else (self.at - EPOCH) // timedelta(milliseconds=1),
+            cron=self.cron,
+            tz=self.tz,
+            every=None if self.every is None else round(self.every * 1000),
+            jitter=round(self.jitter * 1000),
+        )

@@ -1,0 +1,99 @@
+"""Pure: one task as its readers hear it, folded from its records in log order.
+
+Of the tokens, those count that carry the latest claim and the next index; all else is of a worker that lost the
+request. The terminal event waits until the tokens that it counts were told, unless they can't come any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from connectors import frames
+from schemas.records import DeltaType, TaskEvent, TokenDelta
+
+if TYPE_CHECKING:
+    from connectors.frames import Event, Tokens
+    from connectors.log import Logged
+
+
+class Stream:
+    """What was told of a task so far, and what may be told next."""
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        self.over = False
+        """Whether its terminal event was told."""
+        self.owner: str | None = None
+        self._claim = -1
+        self._index = 0
+        self._ended_claim = -1
+        self._texts: list[str] = []
+        self._events: list[Event] = []
+        self._end: tuple[Event, TaskEvent] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether its terminal event waits for tokens."""
+        return self._end is not None and not self.over
+
+    def take(self, logged: Logged) -> list[Event | Tokens]:
+        """Take the next record of the log, and return what is to be told."""
+        if self.over:
+            return []
+        record = logged.record
+        if isinstance(record, TokenDelta):
+            told: list[Event | Tokens] = [*self._delta(record, logged.offset)]
+            return told + self._due()
+        if isinstance(record, TaskEvent) and self._end is None:
+            frame = frames.event(record, logged.topic, logged.partition, logged.offset)
+            if record.status.terminal:
+                self._end = frame, record
+                return self._due()
+            self._events.append(frame)
+            return [frame]
+        return []
+
+    def so_far(self) -> list[Event | Tokens]:
+        """Return what one who comes later is to be told first: the events, the text as one piece, the end."""
+        told: list[Event | Tokens] = [*self._events]
+        if self._index:
+            text = "".join(self._texts)
+            self._texts = [text]
+            told.append(frames.Tokens(task=self.task, index=0, count=self._index, text=text))
+        if self.over and self._end is not None:
+            told.append(self._end[0])
+        return told
+
+    def give_up(self) -> list[Event | Tokens]:
+        """Return the end that waits, since the log has no more tokens for it: they are older than it keeps them."""
+        return self._close() if self.waits else []
+
+    def _delta(self, delta: TokenDelta, offset: int) -> list[Tokens]:
+        if delta.type is DeltaType.CLAIM:
+            self._claim = max(self._claim, offset)
+            return []
+        if delta.claim != self._claim:
+            return []
+        told = []
+        if delta.token_ids and delta.index == self._index:
+            count = len(delta.token_ids)
+            told.append(frames.Tokens(task=self.task, index=self._index, count=count, text=delta.text))
+            self._index += count
+            self._texts.append(delta.text)
+        if delta.type is DeltaType.END:
+            self._ended_claim = delta.claim
+        return told
+
+    def _due(self) -> list[Event | Tokens]:
+        if self._end is None:
+            return []
+        end = self._end[1]
+        complete = end.tokens is None or self._index >= end.tokens
+        claim = self._claim if end.claim is None else end.claim
+        # Nothing more is accepted of a claim that has ended, or that another took over.
+        hopeless = claim < self._claim or (claim >= 0 and claim == self._ended_claim)
+        return self._close() if complete or hopeless else []
+
+    def _close(self) -> list[Event | Tokens]:
+        self.over = True
+        return [self._end[0]] if self._end else []

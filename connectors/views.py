@@ -1,0 +1,284 @@
+"""What a client is shown: receipts, states, schedules and problems, as REST and the WebSocket give them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+from backbone.clock import to_datetime
+from schemas.records import Status
+from schemas.tiers import Tier
+
+if TYPE_CHECKING:
+    from http import HTTPStatus
+
+    from connectors.state import Place, TimerState
+    from connectors.state import TaskState as Folded
+    from schemas.errors import BarnabasError, Problem
+    from schemas.records import Kind as KindRecord
+    from schemas.records import Task
+
+Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-01-31T08:00:00.000Z"])]
+"""A time in ISO 8601, UTC, to the millisecond."""
+
+
+def iso(ms: int) -> str:
+    """Return milliseconds since the epoch as `2026-01-31T08:00:00.000Z`."""
+    return to_datetime(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class View(BaseModel):
+    """The base of what is shown."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Receipt(View):
+    """The edge's word that a task is durable."""
+
+    id: str
+    key: str = Field(description="Its records, tokens and events lie in partitions of the number that this hashes to.")
+    kind: str
+    tier: Tier
+    status: Literal["accepted"] = "accepted"
+    topic: str
+    partition: int
+    offset: int
+    created_at: Instant
+    start_by: Instant = Field(description="It expires then unless it has begun.")
+    deadline: Instant = Field(description="It expires then unless it has ended.")
+
+
+class TaskProblem(View):
+    """Why a task failed, or is tried again."""
+
+    code: str
+    message: str
+    field: str | None = None
+    retryable: bool
+
+
+class TaskState(View):
+    """A task as it is now. Where its record lies is null until that record was read."""
+
+    id: str
+    key: str
+    kind: str
+    tier: Tier
+    owner: str
+    status: Literal["accepted"] | Status
+    attempt: int
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    created_at: Instant | None = None
+    start_by: Instant | None = None
+    deadline: Instant | None = None
+    updated_at: Instant | None = None
+    worker: str | None = None
+    result: Any = None
+    error: TaskProblem | None = None
+    tokens: int | None = Field(None, description="How many tokens its answer has.")
+
+
+class FireView(View):
+    """What became of a slot of a schedule."""
+
+    slot: Instant
+    at: Instant
+    outcome: str
+    late_by_ms: int | None = None
+    reason: str | None = None
+    task_id: str | None = None
+
+
+class ScheduledTask(View):
+    """The task that a schedule makes."""
+
+    kind: str
+    tier: Tier | None
+    payload: Any
+
+
+class Schedule(View):
+    """A schedule and the slots that are accounted for."""
+
+    id: str
+    task: ScheduledTask | None = None
+    at: Instant | None = None
+    cron: str | None = None
+    tz: str | None = None
+    every: float | None = Field(None, description="Seconds.")
+    jitter: float = Field(0, description="Seconds.")
+    next: Instant | None = Field(None, description="Its next slot, where the edge can tell.")
+    active: bool = Field(description="Whether it is still to fire.")
+    revision: int = 1
+    created_at: Instant | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    fires: list[FireView] = []
+
+
+class Kind(View):
+    """A kind of task that somebody serves, with the JSON Schema of its payload and result."""
+
+    kind: str
+    tier: Tier = Field(description="What a task of this kind gets when it names no tier.")
+    service: str
+    description: str
+    payload_schema: dict[str, Any]
+    result_schema: dict[str, Any]
+
+
+class Kinds(View):
+    """All kinds, by name."""
+
+    kinds: list[Kind]
+
+
+class Alive(View):
+    """The edge answers."""
+
+    alive: bool
+
+
+class Service(View):
+    """A process that was there within the last seconds."""
+
+    service: str
+    instance: str
+    ready: bool
+    detail: str
+
+
+class Ready(View):
+    """Whether the edge serves, and who else is there."""
+
+    ready: bool
+    detail: str
+    services: list[Service]
+
+
+class ProblemView(View):
+    """What went wrong (RFC 9457, Problem Details for HTTP APIs)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable and dotted.")
+    field: str | None = Field(None, description="Path of the offending field.")
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+
+
+PROBLEM_JSON = "application/problem+json"
+
+
+def problem(error: BarnabasError, status: HTTPStatus) -> ProblemView:
+    """Return an error as a problem document."""
+    return ProblemView(
+        title=status.phrase,
+        status=status.value,
+        detail=error.message,
+        code=error.code,
+        field=error.field,
+        retryable=error.retryable,
+    )
+
+
+def problem_fields(problem: Problem) -> dict[str, Any]:
+    """Return a problem as clients see it: `retryable` is always said."""
+    fields = {"code": problem.code, "message": problem.message, "retryable": problem.retryable}
+    return fields if problem.field is None else {**fields, "field": problem.field}
+
+
+def receipt(task: Task, place: Place) -> Receipt:
+    """Return the receipt of a stamped task."""
+    if task.tier is None:
+        raise ValueError("the task is not stamped: it has no tier")
+    return Receipt(
+        id=task.id,
+        key=task.key,
+        kind=task.kind,
+        tier=task.tier,
+        topic=place.topic,
+        partition=place.partition,
+        offset=place.offset,
+        created_at=iso(task.created_at),
+        start_by=iso(task.start_by),
+        deadline=iso(task.deadline),
+    )
+
+
+def task_state(state: Folded) -> TaskState:
+    """Return a folded state as clients see it."""
+    accepted, latest, place = state.accepted, state.latest, state.accepted.place if state.accepted else None
+    updated = latest.at if latest else accepted.created_at if accepted else None
+    return TaskState(
+        id=state.id,
+        key=state.about.key,
+        kind=state.about.kind,
+        tier=state.about.tier,
+        owner=state.about.owner,
+        status=latest.status if latest else "accepted",
+        attempt=latest.attempt if latest else 1,
+        topic=place.topic if place else None,
+        partition=place.partition if place else None,
+        offset=place.offset if place else None,
+        created_at=iso(accepted.created_at) if accepted else None,
+        start_by=iso(accepted.start_by) if accepted else None,
+        deadline=iso(accepted.deadline) if accepted else None,
+        updated_at=None if updated is None else iso(updated),
+        worker=latest.worker if latest else None,
+        result=msgspec.json.decode(latest.result) if latest and latest.result is not None else None,
+        error=TaskProblem(**problem_fields(latest.error)) if latest and latest.error else None,
+        tokens=latest.tokens if latest else None,
+    )
+
+
+def schedule(state: TimerState, next_slot: int | None) -> Schedule:
+    """Return a folded schedule as clients see it."""
+    timer, place = state.timer, state.place
+    made = timer.template.task if timer else None
+    return Schedule(
+        id=state.id,
+        task=made and ScheduledTask(kind=made.kind, tier=made.tier, payload=msgspec.json.decode(made.payload)),
+        at=iso(timer.at) if timer and timer.at is not None else None,
+        cron=timer.cron if timer else None,
+        tz=timer.tz if timer else None,
+        every=timer.every / 1000 if timer and timer.every else None,
+        jitter=timer.jitter / 1000 if timer else 0,
+        next=None if next_slot is None else iso(next_slot),
+        active=state.active,
+        revision=timer.revision if timer else 1,
+        created_at=iso(timer.created_at) if timer else None,
+        topic=place.topic if place else None,
+        partition=place.partition if place else None,
+        offset=place.offset if place else None,
+        fires=[
+            FireView(
+                slot=iso(fired.fire.slot),
+                at=iso(fired.fire.at),
+                outcome=fired.fire.outcome.value,
+                late_by_ms=fired.fire.late_by,
+                reason=fired.fire.reason,
+                task_id=fired.fire.task_id,
+            )
+            for fired in state.fires
+        ],
+    )
+
+
+def kind(record: KindRecord) -> Kind:
+    """Return an announced kind as clients see it."""
+    return Kind(
+        kind=record.kind,
+        tier=record.tier,
+        service=record.service,
+        description=record.description,
+        payload_schema=msgspec.json.decode(record.payload_schema),
+        result_schema=msgspec.json.decode(record.result_schema),
+    )
