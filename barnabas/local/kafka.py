@@ -51,6 +51,12 @@ default.replication.factor=1
 # The first member of a group is served at once.
 group.initial.rebalance.delay.ms=0
 
+# How long a killed worker's partitions stand still; in a KIP-848 group that is the broker's to say.
+group.consumer.session.timeout.ms=6000
+group.consumer.min.session.timeout.ms=6000
+group.consumer.heartbeat.interval.ms=1000
+group.consumer.min.heartbeat.interval.ms=1000
+
 # After kill -9 the controller waits this long for the broker that was, before it lets the new one in.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 
 FREE_PORTS: Mapping[str, Any] = dict.fromkeys(
-    ("local_kafka_port", "local_kafka_controller_port", "local_valkey_port", "local_metrics_base_port", "edge_port"), 0
+    (
+        "local_kafka_port",
+        "local_kafka_controller_port",
+        "local_valkey_port",
+        "local_metrics_base_port",
+        "edge_port",
+        "demo_port",
+    ),
+    0,
 )
 """`Settings(**FREE_PORTS)`: every listener takes any free port, so that stacks can run side by side."""
 

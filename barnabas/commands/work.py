@@ -1,0 +1,202 @@
+"""The commands about tasks: `submit`, `ask`, `tail`, `cancel` and `kinds`. They speak to the edge, like any client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from barnabas import output
+from barnabas.errors import UsageError
+from schemas.tiers import Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from barnabas.client import Client
+    from barnabas.replies import Event, Tokens
+
+app = typer.Typer()
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, also on a terminal.")]
+TierOption = Annotated[Tier | None, typer.Option("--tier", "-t", help="The tier; the kind's own by default.")]
+
+
+@app.command()
+def submit(
+    kind: Annotated[str, typer.Argument(help="Such as cron.parse; `barnabas kinds` lists all.")],
+    payload: Annotated[str, typer.Argument(help="JSON, @file, or - for standard input.")] = "{}",
+    *,
+    tier: TierOption = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the task's id and don't wait.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="The most seconds to wait; the task goes on.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key is the same task.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Hand in a task, wait, and print its result."""
+
+    async def work(client: Client) -> None:
+        receipt = await client.submit(kind, read_payload(payload), tier=tier, idempotency_key=idempotency_key)
+        if no_wait:
+            if as_json:
+                output.line(receipt)
+            else:
+                output.piece(f"{receipt.id}\n")
+            return
+        output.note(f"{receipt.id} accepted: {receipt.topic}/{receipt.partition} @ {receipt.offset}")
+        result = await client.result(receipt, timeout=timeout, watch=lambda frame: output.note(told(frame)))
+        output.value(result.value, as_json=as_json)
+
+    _with_client(work, as_json=as_json)
+
+
+@app.command()
+def ask(
+    prompt: Annotated[str, typer.Argument(help="The question; - reads standard input.")],
+    *,
+    tier: TierOption = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens of the answer.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 always takes the likeliest.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the choice.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the model, and print the answer as it comes."""
+
+    async def work(client: Client) -> None:
+        asked = sys.stdin.read() if prompt == "-" else prompt
+        answer = client.stream(asked, tier=tier, max_tokens=max_tokens, temperature=temperature, seed=seed)
+        try:
+            if as_json:
+                async with aclosing(answer.frames()) as frames:
+                    async for frame in frames:
+                        output.line(tagged(frame))
+                output.line({"type": "result", "task": answer.receipt.id, "result": answer.result.value})
+            else:
+                async for text in answer:
+                    output.piece(text)
+                output.piece("\n")
+        except asyncio.CancelledError:
+            if answer.accepted:
+                task = answer.receipt.id
+                output.note(f"\n{task} goes on: `barnabas tail {task}` tells it, `barnabas cancel {task}` stops it")
+            raise
+
+    _with_client(work, as_json=as_json)
+
+
+@app.command()
+def tail(
+    task: Annotated[str | None, typer.Argument(help="A task's id; all of one's own by default.")] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show what happens: to one task from its beginning until it ends, or to all from now on until Ctrl-C."""
+
+    async def work(client: Client) -> None:
+        async with aclosing(client.events(task)) as frames:
+            async for frame in frames:
+                if output.pretty(as_json):
+                    output.piece(told(frame) + "\n")
+                else:
+                    output.line(tagged(frame))
+
+    _with_client(work, as_json=as_json)
+
+
+@app.command()
+def cancel(task: Annotated[str, typer.Argument(help="The task's id.")], *, as_json: Json = False) -> None:
+    """Cancel a task, whether it waits or runs."""
+
+    async def work(client: Client) -> None:
+        output.value(await client.cancel(task), as_json=as_json)
+
+    _with_client(work, as_json=as_json)
+
+
+@app.command()
+def kinds(*, as_json: Json = False) -> None:
+    """List the kinds of tasks that somebody serves, with what they want."""
+
+    async def work(client: Client) -> None:
+        known = await client.kinds()
+        if not output.pretty(as_json):
+            for kind in known:
+                output.line(kind)
+            return
+        output.rows(
+            ("kind", "tier", "served by", "wants", "does"),
+            [(kind.kind, kind.tier, kind.service, wants(kind.payload_schema), kind.description) for kind in known],
+        )
+
+    _with_client(work, as_json=as_json)
+
+
+def read_payload(text: str) -> dict[str, Any]:
+    """Return the payload that was typed: JSON, `@file`, or `-` for standard input.
+
+    Raises:
+        UsageError: the file can't be read, or it is no JSON object.
+    """
+    if text == "-":
+        text = sys.stdin.read()
+    elif text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{text[1:]} can't be read: {error}", field="payload") from None
+    try:
+        payload = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f'not JSON: {error}; write it as \'{{"expression": "@daily"}}\', @file or -', field="payload"
+        ) from None
+    if not isinstance(payload, dict):
+        raise UsageError("a payload is a JSON object", field="payload")
+    return payload
+
+
+def wants(schema: dict[str, Any]) -> str:
+    """Return the fields of a payload in a few words; those that may be left out have a `?`."""
+    required = set(schema.get("required", ()))
+    return ", ".join(name if name in required else f"{name}?" for name in schema.get("properties", {}))
+
+
+def tagged(frame: Event | Tokens) -> dict[str, Any]:
+    """Return a frame as the WebSocket says it."""
+    import msgspec  # noqa: PLC0415
+
+    from barnabas.replies import Event  # noqa: PLC0415
+
+    kind = "event" if isinstance(frame, Event) else "tokens"
+    plain: dict[str, Any] = msgspec.to_builtins(frame)
+    return {"type": kind, **plain}
+
+
+def told(frame: Event | Tokens) -> str:
+    """Return a frame as a line for a person."""
+    from barnabas.replies import Event  # noqa: PLC0415
+
+    if not isinstance(frame, Event):
+        return f"{' ' * 12}  {frame.task}  {frame.index:>5} {frame.text!r}"
+    where = f"{frame.topic}/{frame.partition} @ {frame.offset}"
+    progress = "" if frame.progress is None else f"{frame.progress:.0%} "
+    said = frame.error.message if frame.error else frame.note or ""
+    at = frame.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+    return f"{at}  {frame.task}  {frame.kind} {frame.tier} {frame.status}  {where}  {progress}{said}".rstrip()
+
+
+def _with_client(work: Callable[[Client], Coroutine[None, None, None]], *, as_json: bool) -> None:
+    """Run a command with a client; its errors become messages and exit codes."""
+    with output.reported(as_json=as_json):
+        from barnabas.client import Client  # noqa: PLC0415 - with httpx: only once it is used
+
+        async def run() -> None:
+            async with Client() as client:
+                await work(client)
+
+        asyncio.run(run())

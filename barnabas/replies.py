@@ -1,0 +1,153 @@
+"""What the edge says, as the client returns it: plain values, times aware and in UTC.
+
+Fields that a newer edge adds are ignored, so an older client keeps working.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from schemas.errors import Problem
+from schemas.records import Status
+from schemas.tiers import Tier
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The base of all that the edge says."""
+
+
+class Receipt(Reply, frozen=True, kw_only=True):
+    """The edge's word that a task is durable, and where its record lies.
+
+    Attributes:
+        start_by: when it expires unless it has begun.
+        deadline: when it expires unless it has ended.
+    """
+
+    id: str
+    key: str
+    kind: str
+    tier: Tier
+    topic: str
+    partition: int
+    offset: int
+    created_at: datetime
+    start_by: datetime
+    deadline: datetime
+    status: str = "accepted"
+
+
+class State(Reply, frozen=True, kw_only=True):
+    """A task as it is now; `topic`, `partition` and `offset` are those of its record, where that has been read."""
+
+    id: str
+    kind: str
+    tier: Tier
+    status: str
+    key: str = ""
+    owner: str = ""
+    attempt: int = 1
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    created_at: datetime | None = None
+    start_by: datetime | None = None
+    deadline: datetime | None = None
+    updated_at: datetime | None = None
+    result: Any = None
+    error: Problem | None = None
+    worker: str | None = None
+    tokens: int | None = None
+
+
+class Event(Reply, frozen=True, kw_only=True):
+    """Something that happened to a task; `topic`, `partition` and `offset` are those of the event's record."""
+
+    task: str
+    kind: str
+    tier: Tier
+    status: Status
+    attempt: int
+    at: datetime
+    topic: str
+    partition: int
+    offset: int
+    result: Any = None
+    error: Problem | None = None
+    note: str | None = None
+    progress: float | None = None
+    tokens: int | None = None
+
+
+class Tokens(Reply, frozen=True, kw_only=True):
+    """A piece of an answer: `count` tokens from number `index` on."""
+
+    task: str
+    index: int
+    count: int
+    text: str
+
+
+class Result(Reply, frozen=True, kw_only=True):
+    """How a task that succeeded ended; `value` is what its kind returns."""
+
+    task: str
+    kind: str
+    tier: Tier
+    value: Any
+    attempt: int
+    at: datetime
+    tokens: int | None = None
+
+
+class Fire(Reply, frozen=True, kw_only=True):
+    """What became of a slot of a schedule."""
+
+    slot: datetime
+    at: datetime
+    outcome: str
+    late_by_ms: int | None = None
+    reason: str | None = None
+    task_id: str | None = None
+
+
+class Schedule(Reply, frozen=True, kw_only=True):
+    """A schedule, and the slots that are accounted for."""
+
+    id: str
+    next: datetime | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    fires: list[Fire] = []
+
+
+class Kind(Reply, frozen=True, kw_only=True):
+    """A kind of task that somebody serves."""
+
+    kind: str
+    tier: Tier
+    service: str
+    description: str
+    payload_schema: dict[str, Any]
+    result_schema: dict[str, Any]
+
+
+class Service(Reply, frozen=True, kw_only=True):
+    """A process that was there within the last seconds."""
+
+    service: str
+    instance: str
+    ready: bool
+    detail: str
+
+
+class Readiness(Reply, frozen=True, kw_only=True):
+    """Whether the edge serves, and who else is there."""
+
+    ready: bool
+    detail: str = ""
+    services: list[Service] = []
