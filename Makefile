@@ -37,7 +37,7 @@ run: install  ## Start everything, run the demo, stay up (ONCE=1: stop after it;
 lint: install
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/lint-imports --no-timing >/dev/null || $(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
 
 check: lint  ## The fast checks: style, types, walls between rooms, tests that need no broker

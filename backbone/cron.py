@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
-from streams.errors import PayloadError
+from backbone.errors import CronError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ class Cron:
         expression: five or six fields, or a macro such as `@daily`.
 
     Raises:
-        PayloadError: it can't be read; the message names the wrong field, what was found and what is expected.
+        CronError: it can't be read; the message names the wrong field, what was found and what is expected.
     """
 
     def __init__(self, expression: str) -> None:
@@ -79,7 +79,7 @@ class Cron:
             start = after.astimezone(zone)
             end = start + HORIZON
         except OverflowError:
-            raise PayloadError(f"{after.isoformat()} is too near the calendar's end", field="after") from None
+            raise CronError(f"{after.isoformat()} is too near the calendar's end", field="after") from None
         return takewhile(lambda fire: fire <= end, CronSim(self._fields, start))
 
 
@@ -128,8 +128,8 @@ def _readable(term: str, place: int, count: int) -> bool:
     return True
 
 
-def _wrong(message: str) -> PayloadError:
-    return PayloadError(message, field="expression")
+def _wrong(message: str) -> CronError:
+    return CronError(message, field="expression")
 
 
 @cache
@@ -142,7 +142,7 @@ def read_zone(name: str) -> ZoneInfo:
     """Return the time zone of that name.
 
     Raises:
-        PayloadError: there is none; the message offers the nearest names.
+        CronError: there is none; the message offers the nearest names.
     """
     known = _zones()
     if name in known:
@@ -153,4 +153,4 @@ def read_zone(name: str) -> ZoneInfo:
     near = [by_lower[key] for key in difflib.get_close_matches(asked, by_lower, n=2, cutoff=0.7)]
     near += [by_city[key] for key in difflib.get_close_matches(asked.rpartition("/")[2], by_city, n=2, cutoff=0.8)]
     offer = " or ".join(dict.fromkeys(near)) or "a name such as Europe/Berlin"
-    raise PayloadError(f"found {name!r}, expected a zone of the IANA time zone database: {offer}?", field="tz")
+    raise CronError(f"found {name!r}, expected a zone of the IANA time zone database: {offer}?", field="tz")

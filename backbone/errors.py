@@ -55,3 +55,15 @@ class ForbiddenError(BarnabasError):
     """The caller's role does not allow this."""
 
     code = "auth.forbidden"
+
+
+class CronError(BarnabasError):
+    """This is no cron expression, or no time zone."""
+
+    code = "cron.invalid"
+
+
+class TimerError(BarnabasError):
+    """The timer means nothing."""
+
+    code = "timer.invalid"

@@ -17,10 +17,10 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from backbone.clock import to_datetime
+from backbone.cron import Cron, read_zone
+from backbone.errors import CronError, TimerError
 from backbone.ids import fraction_of
 from schemas.records import FireOutcome, Misfire
-from streams.cron_text import Cron, read_zone
-from streams.errors import PayloadError, TimerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +64,8 @@ def check(timer: Timer) -> None:
     """
     if sum(value is not None for value in (timer.at, timer.cron, timer.every)) != 1:
         raise TimerError("give exactly one of `at`, `cron` and `every`", field="at")
+    if timer.tz is not None and timer.cron is None:
+        raise TimerError("a time zone goes with `cron` only", field="tz")
     if timer.every is not None and timer.every < 1:
         raise TimerError("an interval is at least 1 ms", field="every")
     for field in ("jitter", "max_late"):
@@ -148,5 +150,5 @@ def _in_ranges(decided: list[Decision]) -> Iterator[Decision]:
 def _cron(timer: Timer, after: int) -> Iterator[datetime]:
     try:
         return Cron(timer.cron or "").fires(to_datetime(after), read_zone(timer.tz or "UTC"))
-    except PayloadError as error:
+    except CronError as error:
         raise TimerError(error.message, field="tz" if error.field == "tz" else "cron") from None

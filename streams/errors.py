@@ -47,9 +47,3 @@ class ResultTooLargeError(TaskError):
     """The result is larger than what travels in a record."""
 
     code = "result.too_large"
-
-
-class TimerError(BarnabasError):
-    """The timer means nothing."""
-
-    code = "timer.invalid"

@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streams import slots
+from backbone import slots
 
 if TYPE_CHECKING:
     from schemas.records import Fire, Timer, TimerState

@@ -16,8 +16,9 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
+from backbone import slots
 from backbone.clock import now_ms
-from backbone.errors import BrokerUnavailableError
+from backbone.errors import BrokerUnavailableError, TimerError
 from backbone.ids import derived_id
 from backbone.kafka import Producer, aiokafka_config, name_of
 from backbone.stamp import stamp
@@ -25,15 +26,13 @@ from schemas import codec
 from schemas.records import Fire, FireOutcome, Misfire, Timer, TimerState
 from schemas.tiers import Tier
 from schemas.topics import DELIVERIES, TIMERS, TIMERS_FIRED, TIMERS_STATE, for_kind
-from streams import slots
-from streams.errors import TimerError
 from streams.timer_book import TimerBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from backbone.settings import Settings
-    from streams.slots import Decision
+    from backbone.slots import Decision
     from streams.timer_book import Entry
 
 _log = structlog.get_logger()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from backbone.cron import Cron, read_zone
+from backbone.errors import CronError
 from schemas.tiers import Tier
-from streams.cron_text import Cron, read_zone
 from streams.errors import PayloadError
 from streams.handlers.port import Context, Handler
 
@@ -70,9 +71,12 @@ class CronParse(Handler[CronPayload, CronResult]):
 
 
 def _parse(payload: CronPayload, after: datetime) -> CronResult:
-    zone = read_zone(payload.tz)
-    cron = Cron(payload.expression)
-    fires = list(islice(cron.fires(after, zone), payload.count))
+    try:
+        zone = read_zone(payload.tz)
+        cron = Cron(payload.expression)
+        fires = list(islice(cron.fires(after, zone), payload.count))
+    except CronError as error:
+        raise PayloadError(error.message, field=error.field) from None
     if not fires:
         raise PayloadError("it never fires: no day of the next century fits it", field="expression")
     description = f"{cron.description} ({payload.tz})."

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backbone import slots
+from backbone.errors import TimerError
 from schemas.records import FireOutcome, Misfire, Task, Template, Timer
-from streams import slots
-from streams.errors import TimerError
 
 NOON = int(datetime(2026, 3, 28, 12, tzinfo=ZoneInfo("UTC")).timestamp() * 1000)
 MINUTE = 60_000
@@ -63,6 +63,7 @@ class TestSlots:
             ({}, "at"),
             ({"at": 1, "every": 1}, "at"),
             ({"every": 0}, "every"),
+            ({"every": 1, "tz": "UTC"}, "tz"),
             ({"every": 1, "jitter": -1}, "jitter"),
             ({"every": 1, "max_late": -1}, "max_late"),
             ({"every": 1, "catch_up_limit": 0}, "catch_up_limit"),
@@ -77,6 +78,16 @@ class TestSlots:
         with pytest.raises(TimerError) as caught:
             slots.check(timer(**fields))
         assert caught.value.field == field
+
+
+@given(st.text(max_size=20))
+def test_any_cron_expression_is_taken_or_refused_by_field(text):
+    try:
+        slots.check(timer(cron=text))
+    except TimerError as error:
+        assert error.field == "cron"
+    else:
+        assert all(slot > NOON for slot in islice(slots.slots_after(timer(cron=text), NOON), 2))
 
 
 class TestMisfire:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backbone.cron import HORIZON, Cron, read_zone
+from backbone.errors import CronError
 from schemas.tiers import Tier
-from streams.cron_text import HORIZON, Cron, read_zone
 from streams.errors import PayloadError
 from streams.handlers.cron import CronParse
 from tests.contracts.handler import NOW, HandlerContract, context, read
@@ -121,7 +122,7 @@ def test_meaning(expression, first):
     ],
 )
 def test_a_bad_expression_names_the_field_what_was_found_and_what_is_expected(expression, says):
-    with pytest.raises(PayloadError) as caught:
+    with pytest.raises(CronError) as caught:
         Cron(expression)
     assert caught.value.field == "expression"
     for part in says:
@@ -140,7 +141,7 @@ def test_a_bad_expression_names_the_field_what_was_found_and_what_is_expected(ex
     ],
 )
 def test_an_unknown_zone_is_offered_the_nearest(name, offer):
-    with pytest.raises(PayloadError) as caught:
+    with pytest.raises(CronError) as caught:
         read_zone(name)
     assert caught.value.field == "tz"
     assert repr(name) in caught.value.message
@@ -161,7 +162,7 @@ terms = st.lists(atoms, min_size=1, max_size=3).map(",".join)
 def test_any_text_is_a_meaning_or_an_error_that_names_the_expression(expression):
     try:
         cron = Cron(expression)
-    except PayloadError as error:
+    except CronError as error:
         outcome = error.field
     else:
         outcome = cron.description

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.records import Fire, FireOutcome, TimerState
 from streams.timer_book import TimerBook
-from tests.streams.test_slots import HOUR, NOON, timer
+from tests.backbone.test_slots import HOUR, NOON, timer
 
 
 def fire_all(book: TimerBook, now: int) -> list[tuple[str, int]]:
