@@ -50,7 +50,9 @@ class UnknownSchemaError(CodecError):
 
     def __init__(self, schema_id: int) -> None:
         self.schema_id = schema_id
-        super().__init__(f"schema id {schema_id} is not known here: a newer writer? Upgrade this reader.", field="value")
+        super().__init__(
+            f"schema id {schema_id} is not known here: a newer writer? Upgrade this reader.", field="value"
+        )
 
 
 class _Table:
