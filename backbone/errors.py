@@ -67,3 +67,9 @@ class TimerError(BarnabasError):
     """The timer means nothing."""
 
     code = "timer.invalid"
+
+
+class StepError(BarnabasError):
+    """The next step of the chain can't be made."""
+
+    code = "step.invalid"

@@ -1,6 +1,6 @@
 """Pure: a task and what came of it, to the records that follow from it.
 
-    succeeded                          -> the terminal event
+    succeeded                          -> the terminal event, and the next step if there is one
     failed, another attempt is left    -> a `retrying` event and a timer that holds the next attempt
     failed for good                    -> the terminal event and a dead letter
     expired, cancelled                 -> the terminal event
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backbone import chain
+from backbone.errors import StepError
 from backbone.ids import derived_id
 from schemas import topics
 from schemas.errors import Problem
@@ -22,7 +24,7 @@ from schemas.records import Attempt, DeadLetter, Status, Task, TaskEvent, Templa
 from schemas.topics import Topic
 
 if TYPE_CHECKING:
-    from backbone.settings import TierPolicy
+    from backbone.settings import TierPolicy, TierTable
 
 BACKOFF_BASE_MS = 500
 BACKOFF_CAP_MS = 60_000
@@ -91,6 +93,36 @@ def ended(task: Task, status: Status, *, now: int, worker: str, **fields: object
     return Outcome(end_slot(task.id), (announced(task, status, now=now, worker=worker, **fields),))
 
 
+def succeeded(
+    task: Task, result: bytes, *, tiers: TierTable, largest: int, now: int, worker: str, **fields: object
+) -> Outcome:
+    """Return what follows from success: the end of this step, and the next one of the chain.
+
+    A next step that can't be made (its look-ups find nothing, its payload is too large) ends the chain as that step's
+    failure.
+
+    Args:
+        task: the task that succeeded.
+        result: the bytes of its JSON result.
+        tiers: which give the next step its times.
+        largest: bytes that a payload may have.
+        now: ms since the epoch.
+        worker: who did it.
+        fields: further fields of the event.
+    """
+    if not task.then:
+        return ended(task, Status.SUCCEEDED, now=now, worker=worker, result=result, **fields)
+    following = chain.next_task(task, tiers, now)
+    end = announced(task, Status.SUCCEEDED, now=now, worker=worker, result=result, next_id=following.id, **fields)
+    try:
+        payload = chain.fill(following.payload, result, largest)
+    except StepError as error:
+        broken = _given_up(following, error.problem(), now=now, worker=worker)
+        return Outcome(end_slot(task.id), (end, *broken))
+    made = msgspec.structs.replace(following, payload=payload)
+    return Outcome(end_slot(task.id), (end, Outgoing(topics.for_task(made), made.key, made)))
+
+
 def failed(
     task: Task, problem: Problem, *, policy: TierPolicy, now: int, worker: str, jitter: float, **fields: object
 ) -> Outcome:
@@ -120,9 +152,17 @@ def failed(
         )
         retrying = announced(task, Status.RETRYING, now=now, worker=worker, error=problem, **fields)
         return Outcome(attempt_slot(task.id, task.attempt), (Outgoing(topics.TIMERS, timer.id, timer), retrying))
-    letter = DeadLetter(at=now, error=problem, task=task, history=history)
-    end = announced(task, Status.FAILED, now=now, worker=worker, error=problem, **fields)
-    return Outcome(end_slot(task.id), (Outgoing(topics.DEAD_LETTERS, task.key, letter), end))
+    return Outcome(end_slot(task.id), _given_up(task, problem, history, now=now, worker=worker, **fields))
+
+
+def _given_up(
+    task: Task, problem: Problem, history: list[Attempt] | None = None, *, now: int, worker: str, **fields: object
+) -> tuple[Outgoing, Outgoing]:
+    letter = DeadLetter(at=now, error=problem, task=task, history=history or [])
+    return (
+        Outgoing(topics.DEAD_LETTERS, task.key, letter),
+        announced(task, Status.FAILED, now=now, worker=worker, error=problem, **fields),
+    )
 
 
 def expiry(task: Task, now: int, *, begun: bool = False) -> Problem | None:

@@ -27,7 +27,7 @@ from connectors.state import Place, TaskState, fold
 from connectors.states import Change
 from schemas.errors import BarnabasError
 from schemas.records import Cancel, Status, Task, TaskEvent
-from schemas.topics import CANCELLATIONS, RESULTS, Topic, for_kind
+from schemas.topics import CANCELLATIONS, RESULTS, Topic, for_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,7 +190,7 @@ class Gateway:
         if submission.idempotency_key is None:
             new = stamped(new_id(), now_ms())
             before(new)
-            return Accepted(new, await self._send(new, tier), repeated=False)
+            return Accepted(new, await self._send(new), repeated=False)
         task_id = derived_id(principal.owner, submission.idempotency_key)
         async with self._idempotency.turn(task_id):
             entry = await self._idempotency.claim(task_id, digest_of(_request(submission, tier)), now_ms())
@@ -198,15 +198,15 @@ class Gateway:
             before(same)
             if entry.place is not None:
                 return Accepted(same, entry.place, repeated=True)
-            place = await self._send(same, tier)
+            place = await self._send(same)
             try:
                 await self._idempotency.complete(task_id, entry, place)
             except StoreUnavailableError:
                 _log.warning("gateway.receipt_unkept", task=task_id)
             return Accepted(same, place, repeated=False)
 
-    async def _send(self, task: Task, tier: Tier) -> Place:
-        place = await self.produce(for_kind(task.kind, tier), task.key, task)
+    async def _send(self, task: Task) -> Place:
+        place = await self.produce(for_task(task), task.key, task)
         await self.remember(Change(task.id, task, place))
         return place
 

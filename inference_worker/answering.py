@@ -268,7 +268,15 @@ class Answering:
                     model=self.model.id,
                     digest=self.model.digest,
                 )
-                return self._ended(task, Status.SUCCEEDED, result=answer.model_dump_json().encode(), **how_far)
+                return outcome.succeeded(
+                    task,
+                    answer.model_dump_json().encode(),
+                    tiers=self.settings.tiers,
+                    largest=self.settings.max_payload_bytes,
+                    now=self.now(),
+                    worker=self.worker,
+                    **how_far,
+                )
             case FinishReason.DEADLINE:
                 return self._ended(task, Status.EXPIRED, error=problem, **how_far)
             case FinishReason.CANCELLED:

@@ -56,18 +56,31 @@ class UnknownSchemaError(CodecError):
 
 
 class _Table:
-    """The schemas of the repository by id and by record type: `avro/ids.json` is part of the contract."""
+    """The schemas of the repository by id and by record type: `avro/ids.json` is part of the contract.
+
+    An id never changes its meaning. A record whose schema grew gets a new id; the schema that it had stays in
+    `avro/older`, so that what was written by it is still read, as the latest sees it.
+    """
 
     def __init__(self) -> None:
         folder = resources.files("schemas") / "avro"
         ids: dict[str, str] = json.loads((folder / "ids.json").read_text())
         with resources.as_file(folder) as path:
-            parsed = {int(i): fastavro.schema.load_schema(str(path / f"{name}.avsc")) for i, name in ids.items()}
-        self.by_id: dict[int, Any] = parsed
+            loaded = {int(i): fastavro.schema.load_schema(str(path / f"{name}.avsc")) for i, name in ids.items()}
+        self.by_id: dict[int, Any] = loaded
         self.types: dict[int, type[msgspec.Struct]] = {
-            int(i): getattr(records, name.rpartition(".")[2]) for i, name in ids.items()
+            schema_id: getattr(records, _name(schema)) for schema_id, schema in loaded.items()
         }
-        self.id_of = {record: schema_id for schema_id, record in self.types.items()}
+        # Ids rise, so the last one of a record is its latest.
+        self.id_of = {record: schema_id for schema_id, record in sorted(self.types.items())}
+        self.reader = {
+            schema_id: None if schema_id == self.id_of[record] else loaded[self.id_of[record]]
+            for schema_id, record in self.types.items()
+        }
+
+
+def _name(schema: Any) -> str:
+    return str(schema["name"]).rpartition(".")[2]
 
 
 _table = _Table()
@@ -122,7 +135,7 @@ def decode(value: bytes | None, record: type[R], headers: Iterable[tuple[str, by
         )
     body = io.BytesIO(value[_MAGIC.size :])
     try:
-        plain = fastavro.schemaless_reader(body, _table.by_id[schema_id], None)
+        plain = fastavro.schemaless_reader(body, _table.by_id[schema_id], _table.reader[schema_id])
     except Exception as error:  # noqa: BLE001 - the reader raises whatever strange bytes make it stumble over
         raise CodecError(f"not a {record.__name__} in Avro: {type(error).__name__} {error}", field="value") from None
     if body.read(1):

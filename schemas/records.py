@@ -84,6 +84,7 @@ class Task(Record, frozen=True, kw_only=True):
     reply_to: list[str] = []
     then: list[Step] = []
     replay_of: str | None = None
+    chain_deadline: int | None = None
 
 
 class TaskEvent(Record, frozen=True, kw_only=True):
@@ -109,6 +110,7 @@ class TaskEvent(Record, frozen=True, kw_only=True):
     note: str | None = None
     claim: int | None = None
     tokens: int | None = None
+    next_id: str | None = None
 
 
 class DeltaType(StrEnum):
@@ -209,6 +211,7 @@ class Timer(Record, frozen=True, kw_only=True):
     catch_up_limit: int = 100
     max_late: int | None = None
     enabled: bool = True
+    since: int | None = None
 
 
 class FireOutcome(StrEnum):

@@ -75,6 +75,17 @@ ALL: tuple[Topic, ...] = (
 BY_NAME = {topic.name: topic for topic in ALL}
 
 
+def for_task(task: records.Task) -> Topic:
+    """Return the topic that a stamped task belongs on.
+
+    Raises:
+        ValueError: it is not stamped.
+    """
+    if task.tier is None:
+        raise ValueError("the task is not stamped: it has no tier")
+    return for_kind(task.kind, task.tier)
+
+
 def for_kind(kind: str, tier: Tier) -> Topic:
     """Return the topic that a task of `kind` belongs on in `tier`."""
     return (INFERENCE if kind.startswith(INFERENCE_KINDS) else TASKS)[tier]

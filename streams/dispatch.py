@@ -103,7 +103,14 @@ class Dispatcher:
             return self._failed(task, error)
         finally:
             del self._running[task.id]
-        return self._ended(task, Status.SUCCEEDED, result=result)
+        return outcome.succeeded(
+            task,
+            result,
+            tiers=self.settings.tiers,
+            largest=self.settings.max_payload_bytes,
+            now=self.now(),
+            worker=self.worker,
+        )
 
     async def _handle(self, task: Task) -> bytes:
         handler = self.handlers.get(task.kind)

@@ -25,7 +25,7 @@ from backbone.stamp import stamp
 from schemas import codec
 from schemas.records import Fire, FireOutcome, Misfire, Timer, TimerState
 from schemas.tiers import Tier
-from schemas.topics import DELIVERIES, TIMERS, TIMERS_FIRED, TIMERS_STATE, for_kind
+from schemas.topics import DELIVERIES, TIMERS, TIMERS_FIRED, TIMERS_STATE, for_task
 from streams.timer_book import TimerBook
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class TimerService:
                 policy=self._settings.tiers[tier],
                 now=slot,
             )
-            await self._producer.send(for_kind(task.kind, tier), task.key, task)
+            await self._producer.send(for_task(task), task.key, task)
 
 
 def _could_be_decided_anew(timer: Timer) -> bool:

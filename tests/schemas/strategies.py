@@ -16,14 +16,15 @@ if typing.TYPE_CHECKING:
     import msgspec
 
 _text = st.text(st.characters(codec="utf-8"), max_size=12)
-_documents = st.recursive(
+documents = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | _text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner, max_size=3),
     max_leaves=6,
-).map(lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+)
+"""JSON documents as Python values."""
 
 _SIMPLE = {
-    records.Json: _documents,
+    records.Json: documents.map(lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()),
     str: _text,
     bytes: st.binary(max_size=20),
     bool: st.booleans(),
