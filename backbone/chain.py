@@ -56,14 +56,7 @@ def next_task(task: Task, tiers: TierTable, now: int) -> Task:
         then=rest,
         chain_deadline=task.chain_deadline,
     )
-    stamped = stamp(following, task_id=next_id(task), tier=tier, policy=tiers[tier], now=now)
-    if task.chain_deadline is None:
-        return stamped
-    return msgspec.structs.replace(
-        stamped,
-        start_by=min(stamped.start_by, task.chain_deadline),
-        deadline=min(stamped.deadline, task.chain_deadline),
-    )
+    return stamp(following, task_id=next_id(task), tier=tier, policy=tiers[tier], now=now)
 
 
 def check(payload: bytes, field: str) -> None:
@@ -73,6 +66,11 @@ def check(payload: bytes, field: str) -> None:
         StepError: `field` and the path of the string within.
     """
     _fill(msgspec.json.decode(payload), None, field)
+
+
+def looks_up(payload: bytes) -> bool:
+    """Whether a step's payload holds anything that is written like a look-up."""
+    return _LOOKUP.search(payload.decode()) is not None
 
 
 def fill(payload: bytes, result: bytes, largest: int) -> bytes:

@@ -110,12 +110,13 @@ class Producer:
         return meta.partition, meta.offset
 
     async def send_all(self, records: tuple[Outgoing, ...]) -> None:
-        """Produce records in order and wait until all are durable.
+        """Produce records, each durable before the next: what follows from an event may not be seen before it.
 
         Raises:
             BrokerUnavailableError: one was not acknowledged in time.
         """
-        await asyncio.gather(*(self.send(out.topic, out.key, out.record) for out in records))
+        for out in records:
+            await self.send(out.topic, out.key, out.record)
 
 
 async def create_topics(settings: Settings) -> list[str]:

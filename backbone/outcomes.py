@@ -47,6 +47,32 @@ class OutcomeStore:
         stored = end or again
         return _unpack(stored) if stored else None
 
+    async def begin(self, task: Task, *, late: bool) -> tuple[tuple[Outgoing, ...] | None, bool]:
+        """Look a task up that is about to be run, and note that its first attempt has begun.
+
+        Args:
+            task: a stamped task.
+            late: whether it is too late to begin: then nothing is noted.
+
+        Returns:
+            What already follows from this attempt, or None; and whether an attempt had begun in time before, by a
+            worker that died since.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer.
+        """
+        begun = f"begun:{task.id}"
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.mget(end_slot(task.id), attempt_slot(task.id, task.attempt), begun)
+                if not late:
+                    pipe.set(begun, 1, pxat=task.deadline)
+                (end, again, earlier), *_ = await pipe.execute()
+        except RedisError as error:
+            raise StoreUnavailableError from error
+        stored = end or again
+        return (_unpack(stored) if stored else None), earlier is not None
+
     async def settle(self, outcome: Outcome) -> tuple[bool, tuple[Outgoing, ...]]:
         """Make this the outcome of its slot, unless there is one.
 

@@ -62,8 +62,10 @@ def check(timer: Timer) -> None:
     Raises:
         TimerError: naming the field.
     """
-    if sum(value is not None for value in (timer.at, timer.cron, timer.every)) != 1:
-        raise TimerError("give exactly one of `at`, `cron` and `every`", field="at")
+    given = [name for name in ("at", "cron", "every") if getattr(timer, name) is not None]
+    if len(given) != 1:
+        found = " and ".join(given) or "none of them"
+        raise TimerError(f"give exactly one of at, cron and every, found {found}", field=given[-1] if given else "at")
     if timer.tz is not None and timer.cron is None:
         raise TimerError("a time zone goes with `cron` only", field="tz")
     if timer.every is not None and timer.every < 1:

@@ -13,6 +13,8 @@ import msgspec
 from schemas.topics import INFERENCE_KINDS
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from backbone.settings import TierPolicy
     from schemas.records import Task
     from schemas.tiers import Tier
@@ -33,6 +35,10 @@ def stamp(task: Task, *, task_id: str, tier: Tier, policy: TierPolicy, now: int,
         key: the key it gets if it has none; else the conversation's for `llm.*`, else its id.
     """
     created = task.created_at or now
+    start_by = task.start_by or created + _ms(policy.start_by)
+    deadline = task.deadline or created + _ms(policy.deadline)
+    if task.chain_deadline is not None:
+        start_by, deadline = min(start_by, task.chain_deadline), min(deadline, task.chain_deadline)
     identity = task.id or task_id
     conversation = task.conversation if task.kind.startswith(INFERENCE_KINDS) else None
     return msgspec.structs.replace(
@@ -43,7 +49,11 @@ def stamp(task: Task, *, task_id: str, tier: Tier, policy: TierPolicy, now: int,
         owner=task.owner or DIRECT,
         tenant=task.tenant or task.owner or DIRECT,
         created_at=created,
-        start_by=task.start_by or created + int(policy.start_by.total_seconds() * 1000),
-        deadline=task.deadline or created + int(policy.deadline.total_seconds() * 1000),
+        start_by=start_by,
+        deadline=deadline,
         root_id=task.root_id or identity,
     )
+
+
+def _ms(time: timedelta) -> int:
+    return int(time.total_seconds() * 1000)

@@ -6,11 +6,13 @@ encoded once, however many connections they go to.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
 from connectors.errors import RequestError
+from connectors.gateway import MAX_STEPS
 from connectors.views import iso, problem_fields
 from schemas.tiers import Tier
 
@@ -23,6 +25,14 @@ class _FromClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ref: str | None = None
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A step of a chain; `{{ result.path }}` in its payload is looked up in the result of the step before."""
+
+    kind: str
+    payload: dict[str, Any]
+    tier: Tier | None = None
+
+
 class Submit(_FromClient, frozen=True, kw_only=True, tag="submit"):
     """Submit a task and subscribe to it."""
 
@@ -32,6 +42,8 @@ class Submit(_FromClient, frozen=True, kw_only=True, tag="submit"):
     ordering_key: str | None = None
     idempotency_key: str | None = None
     conversation: str | None = None
+    then: Annotated[list[Step], msgspec.Meta(max_length=MAX_STEPS)] = []
+    deadline: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 class Ask(_FromClient, frozen=True, kw_only=True, tag="ask"):
@@ -133,6 +145,8 @@ class Event(_ToClient, frozen=True, kw_only=True, tag="event"):
     note: str | None = None
     progress: float | None = None
     tokens: int | None = None
+    step: int = 0
+    next: str | None = None
 
 
 class Tokens(_ToClient, frozen=True, kw_only=True, tag="tokens"):
@@ -221,4 +235,6 @@ def event(record: TaskEvent, topic: str, partition: int, offset: int) -> Event:
         note=record.note,
         progress=record.progress,
         tokens=record.tokens,
+        step=record.step,
+        next=record.next_id,
     )

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from backbone import outcome
+from backbone import chain, outcome
 from backbone.clock import now_ms
-from backbone.errors import BrokerUnavailableError, StoreUnavailableError
+from backbone.errors import BrokerUnavailableError, StepError, StoreUnavailableError
 from backbone.ids import derived_id, new_id
 from backbone.kafka import name_of
 from backbone.presence import instance_name
@@ -26,7 +26,7 @@ from connectors.idempotency import digest_of
 from connectors.state import Place, TaskState, fold
 from connectors.states import Change
 from schemas.errors import BarnabasError
-from schemas.records import Cancel, Status, Task, TaskEvent
+from schemas.records import Cancel, Status, Step, Task, TaskEvent
 from schemas.topics import CANCELLATIONS, RESULTS, Topic, for_task
 
 if TYPE_CHECKING:
@@ -47,9 +47,22 @@ MAX_KEY = 256
 """The longest ordering key, idempotency key or conversation."""
 
 
+MAX_STEPS = 32
+"""The most steps that a chain may have after its first task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepWish:
+    """What someone wants done after the step before."""
+
+    kind: str
+    payload: dict[str, Any]
+    tier: Tier | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What someone wants done."""
+    """What someone wants done; `deadline` is in ms since the epoch and bounds all steps."""
 
     kind: str
     payload: dict[str, Any]
@@ -57,6 +70,8 @@ class Submission:
     ordering_key: str | None = None
     idempotency_key: str | None = None
     conversation: str | None = None
+    then: tuple[StepWish, ...] = ()
+    deadline: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +152,19 @@ class Gateway:
             announced = await self.kinds.announced(submission.kind)
             kind, tier = announced.kind, tier or announced.tier
             payload = self.check(submission.kind, submission.payload)
-            accepted = await self._accept(principal, submission, payload, tier, before)
+            then = [await self._step(wish, f"then.{place}") for place, wish in enumerate(submission.then)]
+            task = Task(
+                kind=submission.kind,
+                tier=tier,
+                owner=principal.owner,
+                tenant=principal.tenant,
+                payload=payload,
+                idempotency_key=submission.idempotency_key,
+                conversation=submission.conversation,
+                then=then,
+                chain_deadline=submission.deadline,
+            )
+            accepted = await self._accept(submission, task, tier, before)
             result = "repeated" if accepted.repeated else "accepted"
         except BarnabasError as error:
             result = error.code
@@ -165,23 +192,22 @@ class Gateway:
             raise PayloadError("is nested too deeply", field=field) from None
         return data
 
-    async def _accept(
-        self,
-        principal: Principal,
-        submission: Submission,
-        payload: bytes,
-        tier: Tier,
-        before: Callable[[Task], None],
-    ) -> Accepted:
+    async def _step(self, wish: StepWish, field: str) -> Step:
+        """Return a step as its record carries it; what its look-ups will find is held against its kind as it runs."""
+        kind = await self.kinds.announced(wish.kind, f"{field}.kind")
+        payload = msgspec.json.encode(wish.payload)
+        if len(payload) > self._settings.max_payload_bytes:
+            raise PayloadTooLargeError(field=f"{field}.payload")
+        try:
+            chain.check(payload, f"{field}.payload")
+        except StepError as error:
+            raise PayloadError(error.message, field=error.field) from None
+        if not chain.looks_up(payload):
+            self.kinds.check(wish.kind, wish.payload, f"{field}.payload")
+        return Step(kind=wish.kind, tier=wish.tier or kind.tier, payload=payload)
+
+    async def _accept(self, submission: Submission, task: Task, tier: Tier, before: Callable[[Task], None]) -> Accepted:
         self.need_broker()
-        task = Task(
-            kind=submission.kind,
-            owner=principal.owner,
-            tenant=principal.tenant,
-            payload=payload,
-            idempotency_key=submission.idempotency_key,
-            conversation=submission.conversation,
-        )
 
         def stamped(task_id: str, now: int) -> Task:
             policy, key = self._settings.tiers[tier], submission.ordering_key
@@ -191,7 +217,7 @@ class Gateway:
             new = stamped(new_id(), now_ms())
             before(new)
             return Accepted(new, await self._send(new), repeated=False)
-        task_id = derived_id(principal.owner, submission.idempotency_key)
+        task_id = derived_id(task.owner, submission.idempotency_key)
         async with self._idempotency.turn(task_id):
             entry = await self._idempotency.claim(task_id, digest_of(_request(submission, tier)), now_ms())
             same = stamped(task_id, entry.created_at)
@@ -223,7 +249,7 @@ class Gateway:
         return state
 
     async def cancel(self, principal: Principal, task_id: str) -> TaskState:
-        """Cancel a task, whether it waits or runs, and return its state after that.
+        """Cancel a task, whether it waits or runs, or the step of its chain that does; return the state after that.
 
         Raises:
             TaskUnknownError: there is none of the caller's.
@@ -232,20 +258,29 @@ class Gateway:
             BrokerUnavailableError: Kafka did not answer; cancel it again.
         """
         state = await self.find(principal, task_id)
-        if state.end is not None:
+        if state.end is not None and state.end.event.next_id is None:
             raise TaskEndedError(f"it had {state.end.event.status}")
         self.need_broker()
-        mine = outcome.ended(state.task(), Status.CANCELLED, now=now_ms(), worker=self._worker)
-        _, records = await self._outcomes.settle(mine)
-        # An earlier cancel may have won and then not reached Kafka: so the winner's records are produced, not ours.
-        end = next((out.record for out in records if out.topic is RESULTS), None)
-        if not isinstance(end, TaskEvent) or end.status is not Status.CANCELLED:
-            raise TaskEndedError("it had ended" if not isinstance(end, TaskEvent) else f"it had {end.status}")
+        end = await self._cancel(state.task())
         place = await self.produce(RESULTS, end.key, end)
-        cancel = Cancel(task_id=task_id, by=principal.owner, at=end.at)
+        cancel = Cancel(task_id=end.task_id, by=principal.owner, at=end.at)
         await self.produce(CANCELLATIONS, end.key, cancel)
-        await self.remember(Change(task_id, end, place))
-        return fold(state, end, place)
+        await self.remember(Change(end.task_id, end, place))
+        return fold(state if end.task_id == task_id else await self._states.task(end.task_id), end, place)
+
+    async def _cancel(self, task: Task) -> TaskEvent:
+        """Settle a task's end as cancelled, or that of the step of its chain that is not over, and return that end."""
+        while True:
+            mine = outcome.ended(task, Status.CANCELLED, now=now_ms(), worker=self._worker)
+            _, records = await self._outcomes.settle(mine)
+            # An earlier cancel may have won and then not reached Kafka: so the winner's records are produced, not ours.
+            end = next(out.record for out in records if isinstance(out.record, TaskEvent))
+            if end.status is Status.CANCELLED:
+                return end
+            following = next((out.record for out in records if isinstance(out.record, Task)), None)
+            if following is None:
+                raise TaskEndedError(f"it had {end.status}")
+            task = following
 
     def need_broker(self) -> None:
         """Refuse at once what can't be made durable now.
@@ -275,10 +310,16 @@ class Gateway:
 
 def _request(submission: Submission, tier: Tier) -> dict[str, Any]:
     """Return what two submits with the same idempotency key must have alike."""
-    return {
+    asked: dict[str, Any] = {
         "kind": submission.kind,
         "tier": tier,
         "payload": submission.payload,
         "ordering_key": submission.ordering_key,
         "conversation": submission.conversation,
     }
+    # Left out where nobody uses them: a digest that is older than they are still holds.
+    if submission.then:
+        asked["then"] = [(step.kind, step.tier, step.payload) for step in submission.then]
+    if submission.deadline is not None:
+        asked["deadline"] = submission.deadline
+    return asked

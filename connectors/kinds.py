@@ -48,7 +48,7 @@ class Kinds:
         self._views[record.kind] = view
         self._changed.set()
 
-    async def announced(self, name: str) -> Kind:
+    async def announced(self, name: str, field: str = "kind") -> Kind:
         """Return a kind, waiting a moment for one that nobody announced yet: its service may just have started.
 
         Raises:
@@ -61,9 +61,9 @@ class Kinds:
                     await self._changed.wait()
         except TimeoutError:
             _log.info("kinds.unknown", kind=name)
-        return self.find(name)
+        return self.find(name, field)
 
-    def find(self, name: str) -> Kind:
+    def find(self, name: str, field: str = "kind") -> Kind:
         """Return a kind.
 
         Raises:
@@ -73,7 +73,7 @@ class Kinds:
             return self._known[name][0]
         except KeyError:
             known = ", ".join(sorted(self._known)) or "none yet: no service has started"
-            raise KindUnknownError(f"no service does {name!r}; there are: {known}", field="kind") from None
+            raise KindUnknownError(f"no service does {name!r}; there are: {known}", field=field) from None
 
     def check(self, name: str, payload: Any, field: str = "payload") -> None:
         """Hold a payload against its kind's schema.

@@ -158,4 +158,5 @@ class Live:
             _log.warning("live.not_caught_up", task=catch_up.task, code=error.code)
             self._sessions.abandon(catch_up, error)
         else:
-            self._sessions.caught_up(catch_up, records, tokens_end)
+            for following in self._sessions.caught_up(catch_up, records, tokens_end):
+                self._catch_up(following, since)

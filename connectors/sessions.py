@@ -106,6 +106,7 @@ class Sessions:
         self._by_owner: dict[str, set[Subscriber]] = {}
         self._waiting: set[str] = set()
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._asked: list[CatchUp] = []
 
     def watch(self, subscriber: Subscriber, task: str) -> bool:
         """Let a subscriber hear a task from its beginning; False if nobody watches it, so that it is `reserve`d first."""
@@ -125,17 +126,20 @@ class Sessions:
         self._watched[task] = _Watched(Stream(task), partition, catching=catch_up)
         return catch_up
 
-    def caught_up(self, catch_up: CatchUp, records: Iterable[Logged], tokens_end: int | None = None) -> None:
+    def caught_up(self, catch_up: CatchUp, records: Iterable[Logged], tokens_end: int | None = None) -> list[CatchUp]:
         """Go on live with a stream.
 
         Args:
             catch_up: what `reserve` or `feed` asked for.
             records: the task's records before it; none for a task that is only now submitted.
             tokens_end: where the partition of tokens ended after these were read: an end among them waits for no more.
+
+        Returns:
+            What is to be read of the step that follows it, where it is over and one does.
         """
         watched = self._watched.get(catch_up.task)
         if watched is None or watched.catching is not catch_up:
-            return
+            return []
         watched.catching, pending = None, watched.pending
         watched.pending = []
         for logged in records:
@@ -147,8 +151,9 @@ class Sessions:
             for packed in so_far:
                 subscriber.tell(packed)
         for logged in pending:
-            self._take(watched, logged)
+            self._take(watched, logged, live=False)
         self._settle(watched)
+        return self._to_be_read()
 
     def abandon(self, catch_up: CatchUp, problem: BarnabasError) -> None:
         """Give a stream up that could not be caught up with, and tell those who wait for it."""
@@ -191,9 +196,8 @@ class Sessions:
         """Take what the live tail read, in log order.
 
         Returns:
-            What is to be read for those who watch all, of answers that began before they were heard of.
+            What is to be read: of answers that began before those who watch all heard of them, and of steps of chains.
         """
-        asked: list[CatchUp] = []
         for logged in records:
             place = logged.topic, logged.partition
             if logged.offset < self._positions[place]:
@@ -201,20 +205,24 @@ class Sessions:
             self._positions[place] = logged.offset + 1
             record = logged.record
             if isinstance(record, TaskEvent):
-                self._event(record, logged, asked)
+                self._event(record, logged)
             elif isinstance(record, TokenDelta) and (watched := self._watched.get(record.task_id)):
                 self._take(watched, logged)
         for task in list(self._waiting):
             self._settle(self._watched[task])
+        return self._to_be_read()
+
+    def _to_be_read(self) -> list[CatchUp]:
+        asked, self._asked = self._asked, []
         return asked
 
-    def _event(self, event: TaskEvent, logged: Logged, asked: list[CatchUp]) -> None:
+    def _event(self, event: TaskEvent, logged: Logged) -> None:
         for_all = self._by_owner.get(event.owner, ())
         watched = self._watched.get(event.task_id)
         if for_all and event.task_id not in self._ended:
             streams = event.kind.startswith(INFERENCE_KINDS) and not event.status.terminal
             if watched is None and streams and (catch_up := self.reserve(event.task_id, logged.partition)):
-                asked.append(catch_up)
+                self._asked.append(catch_up)
                 # This very event is read again by the catch-up or waits behind it, not both.
                 watched = self._watched[event.task_id]
                 catch_up.until[self._results, logged.partition] = logged.offset
@@ -233,17 +241,20 @@ class Sessions:
             self._take(watched, logged)
             self._settle(watched)
 
-    def _take(self, watched: _Watched, logged: Logged) -> None:
+    def _take(self, watched: _Watched, logged: Logged, *, live: bool = True) -> None:
         if watched.catching is not None:
             watched.pending.append(logged)
             return
         for frame in watched.stream.take(logged):
             self._tell(watched, frame)
         if watched.stream.over:
-            self._forget(watched)
+            # The records of the step that follows come after this very event; else some may have gone by already.
+            self._follow(watched, live=live and isinstance(logged.record, TaskEvent))
 
     def _settle(self, watched: _Watched) -> None:
         """Tell an end that waits for tokens which can't come any more, and let go of what is over."""
+        if watched.stream.task not in self._watched:
+            return
         if watched.catching is None and watched.stream.waits and watched.tokens_end is not None:
             if self._positions[self._tokens, watched.partition] < watched.tokens_end:
                 self._waiting.add(watched.stream.task)
@@ -251,7 +262,27 @@ class Sessions:
             for frame in watched.stream.give_up():
                 self._tell(watched, frame)
         if watched.stream.over:
-            self._forget(watched)
+            self._follow(watched, live=False)
+
+    def _follow(self, watched: _Watched, *, live: bool) -> None:
+        """Let go of a stream that is over; those who watched it watch the next step of its chain.
+
+        Args:
+            watched: what is over.
+            live: whether none of the step's records can have gone by; else they are read from the log.
+        """
+        following = watched.stream.next_id
+        watchers = [one for one in watched.watchers if watched.stream.task in one.tasks]
+        self._forget(watched)
+        if following is None or not watchers:
+            return
+        catch_up = self.reserve(following, watched.partition)
+        for subscriber in watchers:
+            self.watch(subscriber, following)
+        if catch_up is not None and live:
+            self.caught_up(catch_up, ())
+        elif catch_up is not None:
+            self._asked.append(catch_up)
 
     def _tell(self, watched: _Watched, frame: ToClient) -> None:
         packed = frames.pack(frame)

@@ -32,6 +32,11 @@ class Stream:
         self._end: tuple[Event, TaskEvent] | None = None
 
     @property
+    def next_id(self) -> str | None:
+        """The task that follows it in its chain, known once it is over."""
+        return self._end[1].next_id if self._end is not None else None
+
+    @property
     def waits(self) -> bool:
         """Whether its terminal event waits for tokens."""
         return self._end is not None and not self.over

@@ -81,6 +81,9 @@ class TaskState(View):
     result: Any = None
     error: TaskProblem | None = None
     tokens: int | None = Field(None, description="How many tokens its answer has.")
+    root: str = Field(description="Id of the first task of its chain; its own where there is none before it.")
+    step: int = Field(0, description="Its place in the chain, from 0.")
+    next: str | None = Field(None, description="Id of the task that follows it.")
 
 
 class FireView(View):
@@ -236,6 +239,9 @@ def task_state(state: Folded) -> TaskState:
         result=msgspec.json.decode(latest.result) if latest and latest.result is not None else None,
         error=TaskProblem(**problem_fields(latest.error)) if latest and latest.error else None,
         tokens=latest.tokens if latest else None,
+        root=state.about.root_id,
+        step=state.about.step,
+        next=latest.next_id if latest else None,
     )
 
 

@@ -160,12 +160,11 @@ class TierApp:
         await self._begin(record.topic.name, record.key, codec.encode(record.record))
 
     async def _produce_all(self, records: Iterable[Outgoing]) -> None:
-        """Produce in order, and return when all are durable."""
-        on_their_way = [await self._begin(out.topic.name, out.key, codec.encode(out.record)) for out in records]
-        for delivered in on_their_way:
+        """Produce records, each durable before the next: what follows from an event may not be seen before it."""
+        for out in records:
             try:
                 async with asyncio.timeout(self._settings.produce_timeout.total_seconds()):
-                    await delivered
+                    await self._produce(out.topic.name, out.key, codec.encode(out.record))
             except Exception as error:
                 raise BrokerUnavailableError from error
 

@@ -71,10 +71,16 @@ class Dispatcher:
         Raises:
             StoreUnavailableError: Redis is away: run the same task again.
         """
-        earlier = await self.store.find(task)
+        late = outcome.expiry(task, self.now())
+        earlier, begun = await self.store.begin(task, late=late is not None)
         if earlier is not None:
             return earlier
-        what_follows = await self._attempt(task)
+        if late is not None and begun:
+            late = outcome.expiry(task, self.now(), begun=True)
+        if late is not None:
+            what_follows = self._ended(task, Status.EXPIRED, error=late)
+        else:
+            what_follows = await self._attempt(task)
         _, records = await self.store.settle(what_follows)
         return records
 
@@ -84,9 +90,6 @@ class Dispatcher:
         return running is not None and running.cancel()
 
     async def _attempt(self, task: Task) -> Outcome:
-        late = outcome.expiry(task, self.now())
-        if late is not None:
-            return self._ended(task, Status.EXPIRED, error=late)
         await self.say(self._event(task, Status.STARTED))
         # A task of its own, so that a cancellation reaches the handler and not the partition that waits for it.
         running = asyncio.create_task(self._handle(task), name=f"{task.kind} {task.id}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from backbone.kafka import HEADERS, aiokafka_config, name_of
+from backbone.kafka import HEADERS, aiokafka_config, create_topics, name_of
 from barnabas.local.stack import LocalStack
 from schemas import codec
 
@@ -23,10 +23,17 @@ if TYPE_CHECKING:
 JSON_HEADERS = [(codec.CONTENT_TYPE, codec.JSON)]
 
 
+async def apart(settings: Settings, name: str) -> Settings:
+    """Return settings with topics of one's own, so that services that other tests run take no part."""
+    own = settings.model_copy(update={"topic_prefix": f"{name}."})
+    await create_topics(own)
+    return own
+
+
 def beside(settings: Settings, home: Path, *services: str, **more: Any) -> LocalStack:
     """Return a stack of just these services, on the Kafka and Valkey that the settings name."""
     theirs = settings.model_copy(update={"home": home, **more})
-    theirs.model_fields_set.update({"kafka_bootstrap", "redis_url", *more})
+    theirs.model_fields_set.update({"kafka_bootstrap", "redis_url", "topic_prefix", *more})
     return LocalStack(theirs, only=services)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
-from connectors.gateway import MAX_KEY, Submission
+from backbone.clock import to_ms
+from connectors.gateway import MAX_KEY, MAX_STEPS, StepWish, Submission
 from connectors.schedules import Wish
 from schemas.tiers import Tier
 
@@ -16,7 +17,6 @@ KindName = Annotated[str, Field(min_length=1, max_length=200, examples=["cron.pa
 Payload = Annotated[dict[str, Any], Field(description="What the kind wants: see GET /v1/kinds.")]
 Instant = Annotated[AwareDatetime, PlainSerializer(lambda value: value.isoformat(), return_type=str)]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_SECONDS = timedelta(days=3660).total_seconds()
 
 
@@ -24,6 +24,16 @@ class Body(BaseModel):
     """The base of bodies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StepBody(Body):
+    """A step of a chain."""
+
+    kind: KindName
+    payload: Payload = Field(
+        description="`{{ result.path }}` in a string is looked up in the result of the step before."
+    )
+    tier: Tier | None = Field(None, description="The kind's own by default.")
 
 
 class TaskBody(Body):
@@ -35,6 +45,8 @@ class TaskBody(Body):
     ordering_key: Key | None = Field(None, description="First attempts of tasks with the same key run in order.")
     idempotency_key: Key | None = Field(None, description="The same key with the same task is the same task.")
     conversation: Key | None = Field(None, description="For llm.*: the conversation that it belongs to.")
+    then: Annotated[list[StepBody], Field(max_length=MAX_STEPS)] = Field([], description="What follows, step by step.")
+    deadline: Instant | None = Field(None, description="When it and all steps after it end at the latest.")
 
     def submission(self, header_key: str | None) -> Submission:
         """Return it as the gateway wants it; an idempotency key may also come as a header."""
@@ -45,6 +57,8 @@ class TaskBody(Body):
             ordering_key=self.ordering_key,
             idempotency_key=self.idempotency_key or header_key,
             conversation=self.conversation,
+            then=tuple(StepWish(kind=step.kind, payload=step.payload, tier=step.tier) for step in self.then),
+            deadline=None if self.deadline is None else to_ms(self.deadline),
         )
 
 
@@ -76,7 +90,7 @@ class ScheduleBody(Body):
             payload=self.task.payload,
             tier=self.task.tier,
             id=self.id,
-            at=None if self.at is None else (self.at - EPOCH) // timedelta(milliseconds=1),
+            at=None if self.at is None else to_ms(self.at),
             cron=self.cron,
             tz=self.tz,
             every=None if self.every is None else round(self.every * 1000),

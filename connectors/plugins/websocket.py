@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 import structlog
 from websockets.exceptions import ConnectionClosed
 
+from backbone.clock import to_ms
 from backbone.errors import ForbiddenError
 from connectors import frames, metrics, views
 from connectors.door import header
 from connectors.errors import RequestError
-from connectors.gateway import MAX_KEY, Submission
+from connectors.gateway import MAX_KEY, StepWish, Submission
 from connectors.plugin import Plugin
 from schemas.errors import BarnabasError
 
@@ -180,6 +181,8 @@ def _submission(frame: frames.Submit | frames.Ask) -> Submission:
             ordering_key=frame.ordering_key,
             idempotency_key=frame.idempotency_key,
             conversation=frame.conversation,
+            then=tuple(StepWish(kind=step.kind, payload=step.payload, tier=step.tier) for step in frame.then),
+            deadline=None if frame.deadline is None else to_ms(frame.deadline),
         )
     if (frame.prompt is None) == (frame.messages is None):
         raise RequestError("exactly one of prompt and messages", field="prompt")

@@ -7,7 +7,6 @@ import json
 import msgspec
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from backbone import chain, outcome
 from backbone.errors import StepError

@@ -61,7 +61,7 @@ class TestSlots:
         ("fields", "field"),
         [
             ({}, "at"),
-            ({"at": 1, "every": 1}, "at"),
+            ({"at": 1, "every": 1}, "every"),
             ({"every": 0}, "every"),
             ({"every": 1, "tz": "UTC"}, "tz"),
             ({"every": 1, "jitter": -1}, "jitter"),

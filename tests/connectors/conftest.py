@@ -18,11 +18,13 @@ from connectors.edge import running
 from schemas.records import DeltaType, Kind, Status, Task, TokenDelta
 from schemas.tiers import Tier
 from schemas.topics import KINDS, RESULTS, TOKENS
+from tests.support import apart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from backbone.settings import Settings
+    from barnabas.local.stack import LocalStack
 
 KEY = "a-key-of-tests"
 PAYLOAD_SCHEMA = {
@@ -31,6 +33,12 @@ PAYLOAD_SCHEMA = {
     "required": ["x"],
     "additionalProperties": False,
 }
+
+
+@pytest.fixture(scope="session")
+async def settings(stack: LocalStack) -> Settings:
+    """The run's servers, and topics that no service reads: the tests play the services."""
+    return await apart(stack.settings, "edge-tests")
 
 
 class Played:

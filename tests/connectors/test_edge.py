@@ -31,7 +31,7 @@ async def test_a_submit_is_durable_and_read_back_at_once(edge, settings):
         receipt = response.json()
         assert response.status_code == 202
         assert response.headers["Location"] == f"/v1/tasks/{receipt['id']}"
-        assert (receipt["tier"], receipt["status"], receipt["topic"]) == ("batch", "accepted", "barnabas.tasks.batch")
+        assert (receipt["tier"], receipt["status"], receipt["topic"]) == ("batch", "accepted", "edge-tests.tasks.batch")
         state = (await edge.http.get(response.headers["Location"])).json()
         assert state.items() >= {**receipt, "owner": "local", "attempt": 1}.items()
         [task] = [task for task in await log.until(bool) if task.id == receipt["id"]]
@@ -53,7 +53,7 @@ async def test_what_a_service_says_arrives_on_the_socket_in_order(edge, services
     assert (events[2]["result"], events[2]["offset"], events[2]["topic"]) == (
         {"y": [1, None]},
         offset,
-        "barnabas.results",
+        "edge-tests.results",
     )
     state = await edge.until(f"/v1/tasks/{task.id}", lambda body: body["status"] == "succeeded")
     assert (state["result"], state["worker"]) == ({"y": [1, None]}, "tests")
@@ -62,7 +62,7 @@ async def test_what_a_service_says_arrives_on_the_socket_in_order(edge, services
 async def test_an_answer_streams_over_a_takeover_and_one_who_comes_later_gets_it_whole(edge, services):
     async with edge.socket() as early, edge.socket() as middle:
         receipt = (await early.ask("accepted", **ASK, tier="urgent"))["task"]
-        assert receipt["topic"] == "barnabas.inference.urgent"
+        assert receipt["topic"] == "edge-tests.inference.urgent"
         task = task_of(receipt)
         await services.say(task, Status.STARTED)
         first = await services.claim(task)
@@ -121,7 +121,7 @@ async def test_all_of_ones_own_are_heard_also_what_was_produced_straight_to_kafk
         state = await edge.until(
             f"/v1/tasks/{identity}", lambda body: "status" in body and body["status"] == "accepted"
         )
-        assert (state["owner"], state["tier"], state["topic"]) == ("direct", "low", "barnabas.tasks.low")
+        assert (state["owner"], state["tier"], state["topic"]) == ("direct", "low", "edge-tests.tasks.low")
         chat = (await edge.http.post("/v1/tasks", json={"kind": "llm.chat", "payload": {"messages": []}})).json()
         claim = await services.claim(task_of(chat))
         await services.tokens(task_of(chat), claim, 0, "so ")
@@ -295,7 +295,7 @@ async def test_schedules_are_made_changed_looked_at_and_removed(edge, services):
         60,
         0.5,
         True,
-        "barnabas.timers",
+        "edge-tests.timers",
     )
     assert schedule["next"] > schedule["created_at"]
     changed = await edge.http.post(
@@ -377,7 +377,7 @@ async def test_with_redis_away_plain_submits_go_on_and_what_must_decide_is_refus
     from connectors.edge import running
     from tests.connectors.conftest import Caller
 
-    config = edge_settings(settings, tmp_path, redis_url=away, topic_prefix="barnabas.")
+    config = edge_settings(settings, tmp_path, redis_url=away)
     async with running(config) as up, Log(settings, TASKS[Tier.BATCH]) as log:
         edge = Caller(up.port)
         ready = await edge.until("/readyz", lambda body: body["detail"] == "Redis does not answer")

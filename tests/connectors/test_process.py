@@ -38,6 +38,7 @@ async def process(settings, folder, port):
         "BARNABAS_REDIS_URL": settings.redis_url.get_secret_value(),
         "BARNABAS_HOME": str(folder),
         "BARNABAS_EDGE_PORT": str(port),
+        "BARNABAS_TOPIC_PREFIX": settings.topic_prefix,
     }
     child = await asyncio.create_subprocess_exec(sys.executable, "-m", "connectors", env=environment)
     try:

@@ -8,11 +8,19 @@ import pytest
 
 from backbone.settings import Settings
 from inference_worker.models import catalog
+from tests.support import apart
 
 if TYPE_CHECKING:
+    from barnabas.local.stack import LocalStack
     from inference_worker.models.files import ModelFiles
 
 MODEL = "smollm2-135m-instruct"
+
+
+@pytest.fixture(scope="session")
+async def settings(stack: LocalStack) -> Settings:
+    """The run's servers, and topics that no other test's services read."""
+    return await apart(stack.settings, "inference-tests")
 
 
 @pytest.fixture(scope="session")

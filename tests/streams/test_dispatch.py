@@ -6,10 +6,12 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 from pydantic import BaseModel, SecretStr
 
 from backbone import outcome
+from backbone.clock import now_ms
 from backbone.errors import StoreUnavailableError
 from backbone.ids import new_id
 from backbone.outcomes import OutcomeStore
@@ -23,7 +25,7 @@ from streams.dispatch import Dispatcher
 from streams.errors import TransientError
 from streams.handlers.port import Handler
 
-NOW = 1_800_000_000_000
+NOW = now_ms()
 
 
 class Work(BaseModel):
@@ -139,6 +141,23 @@ async def test_an_expired_task_costs_no_handler_time(redis):
     async with dispatcher(redis, now=what.start_by) as (dispatch, worker, said, _):
         (end,) = records(await dispatch.run(what))
         assert (end.status, end.error.code, worker.runs, said) == (Status.EXPIRED, "task.start_by", [], [])
+
+
+async def test_what_had_begun_in_time_is_run_again_though_its_start_by_has_passed(redis):
+    what = task(do="wait")
+    async with dispatcher(redis) as (first, worker, *_):
+        killed = asyncio.create_task(first.run(what))
+        await worker.began.wait()
+        killed.cancel()
+        await asyncio.wait([killed])
+    done = msgspec.structs.replace(what, payload=b"{}")
+    async with dispatcher(redis, now=what.start_by + 1) as (second, worker, *_):
+        (end,) = records(await second.run(done))
+    assert end.status is Status.SUCCEEDED
+    async with dispatcher(redis, now=what.deadline) as (third, worker, *_):
+        other = task(do="wait")
+        (end,) = records(await third.run(other))
+        assert (end.status, worker.runs) == (Status.EXPIRED, [])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from backbone.ids import new_id
 from backbone.kafka import name_of
+from backbone.settings import TierTable
 from schemas import topics
 from schemas.records import DeadLetter, Status, TaskEvent
 from schemas.tiers import Tier
@@ -67,7 +69,10 @@ async def site() -> AsyncIterator[SlowSite]:
 async def tier(settings, site, tmp_path_factory) -> AsyncIterator[LocalStack]:
     """The realtime tier's process under the supervisor, on the Kafka and Valkey of the run."""
     home = tmp_path_factory.mktemp("tier") / "home"
-    async with beside(settings, home, "streams-realtime", net_allow=(f"127.0.0.1/32:{site.port}",)) as running:
+    # What a noisy machine takes to start a process twice is not what is tested here: tasks may wait.
+    tiers = TierTable(realtime=TierTable().realtime.model_copy(update={"start_by": timedelta(seconds=100)}))
+    allowed = (f"127.0.0.1/32:{site.port}",)
+    async with beside(settings, home, "streams-realtime", net_allow=allowed, tiers=tiers) as running:
         yield running
 
 
