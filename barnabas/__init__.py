@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         TaskFailedError,
         WaitTimeoutError,
     )
-    from barnabas.replies import Event, Fire, Kind, Readiness, Receipt, Result, Schedule, State, Tokens
+    from barnabas.replies import Event, Fire, Kind, Readiness, Receipt, Result, Schedule, State, Step, Tokens
     from barnabas.sync import SyncClient
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Result",
     "Schedule",
     "State",
+    "Step",
     "SyncClient",
     "TaskCancelledError",
     "TaskError",
@@ -61,7 +62,7 @@ _ELSEWHERE = {
     "Client": "client",
     "SyncClient": "sync",
     **dict.fromkeys(
-        ("Event", "Fire", "Kind", "Readiness", "Receipt", "Result", "Schedule", "State", "Tokens"), "replies"
+        ("Event", "Fire", "Kind", "Readiness", "Receipt", "Result", "Schedule", "State", "Step", "Tokens"), "replies"
     ),
 }
 

@@ -80,5 +80,5 @@ class Answer:
             self._receipt = sub.receipt
             async for frame in sub:
                 yield frame
-                if isinstance(frame, Event) and frame.status.terminal:
+                if isinstance(frame, Event) and frame.last:
                     self._result = ended(frame)

@@ -36,7 +36,7 @@ MAX_FRAME = 16 * 1024 * 1024
 
 
 class Subscription:
-    """What happens to one task, or to all of one's own."""
+    """What happens to one task and to the steps that follow it, or to all of one's own."""
 
     def __init__(self, *, everything: bool = False) -> None:
         loop = asyncio.get_running_loop()
@@ -54,7 +54,7 @@ class Subscription:
             await self.frames.put(error)
 
     async def __aiter__(self) -> AsyncIterator[Event | Tokens]:
-        """Yield each frame once, until the task ended.
+        """Yield each frame once, until the task and all that follows it ended.
 
         Raises:
             BarnabasError: nothing more can come.
@@ -64,14 +64,15 @@ class Subscription:
             frame = await self.frames.get()
             if isinstance(frame, BarnabasError):
                 raise frame
-            terminal = isinstance(frame, Event) and frame.status.terminal
+            over = isinstance(frame, Event) and frame.status.terminal
+            last = isinstance(frame, Event) and frame.last
             new = folds.setdefault(frame.task, Fold()).take(frame)
             if new is not None:
                 yield new
-            if terminal:
+            if over:
                 del folds[frame.task]
-                if self.task != ALL:
-                    return
+            if last and self.task != ALL:
+                return
 
 
 class Channel:
@@ -249,8 +250,13 @@ class Channel:
         if sub is None:
             return  # it was left a moment ago
         await sub.frames.put(frame)
-        if isinstance(frame, Event) and frame.status.terminal:
-            self._open.pop(frame.task, None)
+        if not isinstance(frame, Event) or not frame.status.terminal:
+            return
+        followed = self._open.pop(frame.task, None) is sub
+        if followed and frame.next is not None:
+            # The edge goes on with the next step of the chain by itself.
+            sub.task = frame.next
+            self._open[frame.next] = sub
 
     def _opened(self, ref: str, receipt: Receipt | None) -> None:
         sub = self._asked.pop(ref, None)

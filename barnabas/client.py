@@ -26,7 +26,7 @@ from barnabas.channels import Channels
 from barnabas.errors import ClientError, NoStackError, UsageError, WaitTimeoutError
 from barnabas.fold import ended
 from barnabas.refusal import refusal
-from barnabas.replies import Event, Kind, Readiness, Receipt, Reply, Result, Schedule, State, Tokens
+from barnabas.replies import Event, Kind, Readiness, Receipt, Reply, Result, Schedule, State, Step, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -91,6 +91,8 @@ class Client:
         idempotency_key: str | None = None,
         ordering_key: str | None = None,
         conversation: str | None = None,
+        then: Sequence[Step] = (),
+        deadline: datetime | None = None,
     ) -> Receipt:
         """Hand in a task; when this returns it is durable.
 
@@ -101,6 +103,8 @@ class Client:
             idempotency_key: the same key with the same payload is the same task, however often it is sent.
             ordering_key: first attempts of tasks with the same key run in order.
             conversation: for `llm.*`: the conversation that it belongs to.
+            then: what follows, step by step; `result` waits for the last one.
+            deadline: when (an aware time) it and all steps end at the latest; by default each has its tier's time.
 
         Raises:
             EdgeError: the edge refused; `code` and `field` say why.
@@ -113,6 +117,8 @@ class Client:
             idempotency_key=idempotency_key,
             ordering_key=ordering_key,
             conversation=conversation,
+            then=list(then) or None,
+            deadline=deadline and deadline.isoformat(),
         )
         return await self._ask("POST", "/v1/tasks", Receipt, body)
 
@@ -123,7 +129,7 @@ class Client:
         timeout: float | None = None,  # noqa: ASYNC109 - its message says that the task goes on
         watch: Callable[[Event | Tokens], None] = lambda _frame: None,
     ) -> Result:
-        """Wait until a task has ended, and return how.
+        """Wait until a task, and each step that follows it, has ended, and return how the last one did.
 
         Args:
             task: the task, or its id.
@@ -141,7 +147,7 @@ class Client:
             async with asyncio.timeout(timeout), aclosing(self.events(task)) as events:
                 async for event in events:
                     watch(event)
-                    if isinstance(event, Event) and event.status.terminal:
+                    if isinstance(event, Event) and event.last:
                         return ended(event)
         except TimeoutError:
             raise WaitTimeoutError(f"{_id(task)} has not ended within {timeout:g} s; it goes on") from None
@@ -182,7 +188,7 @@ class Client:
         return "".join([text async for text in self.stream(prompt, **more)])
 
     async def events(self, task: Receipt | str | None = None) -> AsyncGenerator[Event | Tokens]:
-        """Yield what happens to a task from its beginning until it ends; without a task, to all of one's own from now.
+        """Yield what happens to a task, from its beginning, and to the steps that follow it; or to all of one's own.
 
         Raises:
             EdgeError: there is no such task.

@@ -19,6 +19,14 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The base of all that the edge says."""
 
 
+class Step(Reply, frozen=True, kw_only=True):
+    """A step of a chain; `{{ result.path }}` in its payload is looked up in the result of the step before."""
+
+    kind: str
+    payload: dict[str, Any]
+    tier: Tier | None = None
+
+
 class Receipt(Reply, frozen=True, kw_only=True):
     """The edge's word that a task is durable, and where its record lies.
 
@@ -61,10 +69,19 @@ class State(Reply, frozen=True, kw_only=True):
     error: Problem | None = None
     worker: str | None = None
     tokens: int | None = None
+    root: str = ""
+    step: int = 0
+    next: str | None = None
 
 
 class Event(Reply, frozen=True, kw_only=True):
-    """Something that happened to a task; `topic`, `partition` and `offset` are those of the event's record."""
+    """Something that happened to a task.
+
+    Attributes:
+        topic: of the event's record, with partition and offset.
+        step: the task's place in its chain, from 0.
+        next: in the end of a task that another step follows: that step's task.
+    """
 
     task: str
     kind: str
@@ -80,6 +97,13 @@ class Event(Reply, frozen=True, kw_only=True):
     note: str | None = None
     progress: float | None = None
     tokens: int | None = None
+    step: int = 0
+    next: str | None = None
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing follows: the task has ended, and no step of its chain comes after it."""
+        return self.status.terminal and self.next is None
 
 
 class Tokens(Reply, frozen=True, kw_only=True):

@@ -262,11 +262,14 @@ class Gateway:
             raise TaskEndedError(f"it had {state.end.event.status}")
         self.need_broker()
         end = await self._cancel(state.task())
+        step = state if end.task_id == task_id else await self._states.task(end.task_id)
+        if step is not None and step.end is not None:
+            raise TaskEndedError(f"it had {step.end.event.status}")
         place = await self.produce(RESULTS, end.key, end)
         cancel = Cancel(task_id=end.task_id, by=principal.owner, at=end.at)
         await self.produce(CANCELLATIONS, end.key, cancel)
         await self.remember(Change(end.task_id, end, place))
-        return fold(state if end.task_id == task_id else await self._states.task(end.task_id), end, place)
+        return fold(step, end, place)
 
     async def _cancel(self, task: Task) -> TaskEvent:
         """Settle a task's end as cancelled, or that of the step of its chain that is not over, and return that end."""

@@ -76,6 +76,7 @@ class TierApp:
             producer_linger=0.0,
             topic_allow_declare=False,  # backbone.kafka makes the topics
             topic_disable_leader=True,
+            datadir=settings.home / "faust" / tier,  # it makes the folder, though no table is kept there
             web_enabled=False,  # it would listen on every address
             worker_redirect_stdouts=False,
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from barnabas.client import Client
-    from barnabas.replies import Event, Tokens
+    from barnabas.replies import Event, Step, Tokens
 
 app = typer.Typer()
 
@@ -35,13 +35,25 @@ def submit(
     tier: TierOption = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the task's id and don't wait.")] = False,
     timeout: Annotated[float | None, typer.Option(help="The most seconds to wait; the task goes on.")] = None,
+    then: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A step that follows: KIND[@TIER]=PAYLOAD, {{ result.path }} in it is looked up; repeatable."
+        ),
+    ] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key is the same task.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Hand in a task, wait, and print its result."""
+    """Hand in a task, with the steps that follow it, wait, and print the result of the last one."""
 
     async def work(client: Client) -> None:
-        receipt = await client.submit(kind, read_payload(payload), tier=tier, idempotency_key=idempotency_key)
+        receipt = await client.submit(
+            kind,
+            read_payload(payload),
+            tier=tier,
+            idempotency_key=idempotency_key,
+            then=[read_step(text) for text in then or ()],
+        )
         if no_wait:
             if as_json:
                 output.line(receipt)
@@ -158,6 +170,23 @@ def read_payload(text: str) -> dict[str, Any]:
     if not isinstance(payload, dict):
         raise UsageError("a payload is a JSON object", field="payload")
     return payload
+
+
+def read_step(text: str) -> Step:
+    """Return the step that was typed as `KIND[@TIER]=PAYLOAD`.
+
+    Raises:
+        UsageError: it can't be read.
+    """
+    from barnabas.replies import Step  # noqa: PLC0415
+
+    head, equals, payload = text.partition("=")
+    kind, at, tier = head.strip().partition("@")
+    if not kind or not equals:
+        raise UsageError(f"{text!r}: a step is KIND[@TIER]=PAYLOAD", field="then")
+    if at and tier not in set(Tier):
+        raise UsageError(f"{tier!r} is no tier; there are {', '.join(Tier)}", field="then")
+    return Step(kind=kind, tier=Tier(tier) if at else None, payload=read_payload(payload))
 
 
 def wants(schema: dict[str, Any]) -> str:

@@ -296,3 +296,51 @@ def test_tokens_of_another_index_than_the_next_are_dropped(index):
     sessions.feed([logged(TOKENS, 0, claim()), logged(TOKENS, 1, tokens(0, 0, "ab"))])
     sessions.feed([logged(TOKENS, 2, tokens(0, index, "zz"))])
     assert client.text == "ab"
+
+
+def step(number, status, last, **fields):
+    """An event of a step of a chain of `last` + 1 tasks."""
+    following = f"t{number + 1}" if status is Status.SUCCEEDED and number < last else None
+    return msgspec.structs.replace(event(status, **fields), task_id=f"t{number}", step=number, next_id=following)
+
+
+@given(st.data())
+def test_a_chain_is_followed_from_any_moment_to_its_last_step(data):
+    last = data.draw(st.integers(1, 4))
+    chain = [step(n, status, last) for n in range(last + 1) for status in (Status.STARTED, Status.SUCCEEDED)]
+    log = [logged(RESULTS, offset, record) for offset, record in enumerate(chain)]
+    joins, reads = data.draw(st.integers(0, len(log))), data.draw(st.integers(0, len(log)))
+    sessions = fresh()
+    client = Client(sessions)
+    sessions.feed(log[:joins])
+    asked = [sessions.reserve("t0", 0)]
+    sessions.watch(client.subscriber, "t0")
+    fed = joins
+    while asked or fed < len(log):
+        if asked and (fed >= max(reads, joins) or data.draw(st.booleans())):
+            catch_up = asked.pop(0)
+            until = catch_up.until[RESULTS]
+            read = [one for one in log[:until] if one.record.task_id == catch_up.task]
+            asked += sessions.caught_up(catch_up, read)
+        elif fed < len(log):
+            more = data.draw(st.integers(1, 3))
+            asked += sessions.feed(log[fed : fed + more])
+            fed = min(len(log), fed + more)
+    assert [(frame.task, frame.status) for frame in client.listen()] == [
+        (record.task_id, record.status.value) for record in chain
+    ]
+    assert not client.subscriber.tasks
+    assert not sessions._watched
+
+
+def test_a_chain_whose_step_fails_ends_there():
+    sessions = fresh()
+    client = Client(sessions)
+    sessions.caught_up(sessions.reserve("t0", 0), ())
+    sessions.watch(client.subscriber, "t0")
+    said = [step(0, Status.SUCCEEDED, 2), step(1, Status.FAILED, 2)]
+    sessions.feed([logged(RESULTS, offset, record) for offset, record in enumerate(said)])
+    assert [(end.task, end.status, end.step, end.next) for end in client.ends] == [
+        ("t0", "succeeded", 0, "t1"), ("t1", "failed", 1, None),
+    ]  # fmt: skip
+    assert not client.subscriber.tasks
