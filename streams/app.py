@@ -12,7 +12,6 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
-import faust
 import structlog
 
 from backbone import cancellations
@@ -27,10 +26,12 @@ from schemas import codec
 from schemas.topics import KINDS, TASKS
 from streams import registry
 from streams.dispatch import Dispatcher
+from streams.faust_consumer import App
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import faust
     from faust.types import EventT, Message
 
     from backbone.outcome import Outgoing
@@ -62,7 +63,9 @@ class TierApp:
             now=now_ms,
             jitter=random.random,
         )
-        self.faust = faust.App(
+        folder = settings.home / "faust"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.faust = App(
             f"{settings.topic_prefix}streams.{tier}",
             broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
             key_serializer="raw",
@@ -76,7 +79,7 @@ class TierApp:
             producer_linger=0.0,
             topic_allow_declare=False,  # backbone.kafka makes the topics
             topic_disable_leader=True,
-            datadir=settings.home / "faust" / tier,  # it makes the folder, though no table is kept there
+            datadir=folder / tier,  # it makes one wherever it runs, though no table is kept there
             web_enabled=False,  # it would listen on every address
             worker_redirect_stdouts=False,
         )
