@@ -54,6 +54,7 @@ lock: $(BIN)/uv  ## Rewrite the locks from pyproject.toml
 		$(UV) compile pyproject.toml --extra $$extra $(LOCK_ARGS) -o requirements/$$extra.lock || exit 1; done
 	@$(UV) compile pyproject.toml --all-extras $(LOCK_ARGS) -o requirements/all.lock
 	@echo "uv" | $(UV) compile - $(LOCK_ARGS) -o requirements/bootstrap.lock
+	@echo "hatchling" | $(UV) compile - $(LOCK_ARGS) -o requirements/build.lock
 
 clean:  ## Remove what was installed and cached here (not the data of a stack: `barnabas reset`)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from backbone.settings import Settings
+    from schemas.errors import BarnabasError
 
 TIER_OF: dict[str, Tier] = {row[tier].name: tier for row in (topics.TASKS, topics.INFERENCE) for tier in Tier}
 """The tier of each task topic, by its name without the prefix."""
@@ -69,10 +70,10 @@ def unreadable(  # noqa: PLR0917 - as above
     partition: int,
     offset: int,
     value: bytes | None,
-    error: codec.CodecError,
+    error: BarnabasError,
     now: int,
 ) -> Outgoing:
-    """Return the dead letter of a message that holds no task: its bytes, and where they lie.
+    """Return the dead letter of a message that can't be read: its bytes, and where they lie.
 
     Args:
         topic: the topic's name as Kafka has it, with the prefix.

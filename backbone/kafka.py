@@ -7,6 +7,8 @@ on it), confluent-kafka (librdkafka) where KIP-848 groups or many partitions mat
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
@@ -18,11 +20,16 @@ from backbone.errors import BrokerUnavailableError
 from schemas import codec, topics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import msgspec
 
     from backbone.outcome import Outgoing
     from backbone.settings import Settings
     from schemas.topics import Topic
+
+QUIET_SECONDS = 60.0
+"""librdkafka says several times a second that a broker is away; it is heard once in so many seconds."""
 
 HEADERS: list[tuple[str, bytes]] = [(codec.CONTENT_TYPE, codec.AVRO)]
 
@@ -42,6 +49,30 @@ def partition_of(key: str, partitions: int) -> int:
     return (int(murmur2(key.encode())) & 0x7FFFFFFF) % partitions
 
 
+class Seldom(logging.Filter):
+    """Lets each kind of line of each client through once in `QUIET_SECONDS`."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._heard: dict[tuple[object, ...], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is let through; its first two arguments are what it is about and the client's name."""
+        kind = record.args[:2] if isinstance(record.args, tuple) else (record.msg,)
+        now = self._clock()
+        if now - self._heard.get(kind, -QUIET_SECONDS) < QUIET_SECONDS:
+            return False
+        self._heard[kind] = now
+        return True
+
+
+_librdkafka_log = logging.getLogger("librdkafka")
+_librdkafka_log.addFilter(Seldom())
+# Where nobody configured logging, as in a command, the error that is raised says it all.
+_librdkafka_log.addHandler(logging.NullHandler())
+
+
 def librdkafka_config(settings: Settings, **more: Any) -> dict[str, Any]:
     """Return a configuration for confluent-kafka; `more` are librdkafka's names with `_` for each dot."""
     config: dict[str, Any] = {
@@ -50,6 +81,7 @@ def librdkafka_config(settings: Settings, **more: Any) -> dict[str, Any]:
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 2000,
         "log.connection.close": False,
+        "logger": _librdkafka_log,
     }
     config.update({name.replace("_", "."): value for name, value in more.items()})
     return config

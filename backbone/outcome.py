@@ -182,5 +182,6 @@ def expiry(task: Task, now: int, *, begun: bool = False) -> Problem | None:
 
 def backoff(attempt: int, jitter: float) -> int:
     """Return how many ms to wait after this attempt: half of it fixed, half spread."""
-    ceiling: int = min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (attempt - 1))
+    # The exponent is bounded too: an attempt's number is whatever a client wrote.
+    ceiling: int = min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** min(max(attempt, 1) - 1, 16))
     return ceiling // 2 + int(ceiling / 2 * jitter)

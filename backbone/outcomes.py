@@ -14,25 +14,25 @@ from redis.exceptions import RedisError
 
 from backbone.errors import StoreUnavailableError
 from backbone.outcome import Outcome, Outgoing, attempt_slot, end_slot
+from backbone.redis import key
 from schemas import codec
 from schemas.topics import BY_NAME
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from redis.asyncio import Redis
 
+    from backbone.settings import Settings
     from schemas.records import Task
 
 _Stored = list[tuple[str, str, bytes]]
 
 
 class OutcomeStore:
-    """Outcomes in Redis, remembered for `ttl`."""
+    """Outcomes in Redis, remembered for the settings' `outcome_ttl`."""
 
-    def __init__(self, redis: Redis, ttl: timedelta) -> None:
+    def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
-        self._ttl = ttl
+        self._settings = settings
 
     async def find(self, task: Task) -> tuple[Outgoing, ...] | None:
         """Return what already follows from this attempt of the task, or None if it is still to be run.
@@ -41,7 +41,7 @@ class OutcomeStore:
             StoreUnavailableError: Redis did not answer.
         """
         try:
-            end, again = await self._redis.mget(end_slot(task.id), attempt_slot(task.id, task.attempt))
+            end, again = await self._redis.mget(self._slots(task))
         except RedisError as error:
             raise StoreUnavailableError from error
         stored = end or again
@@ -61,10 +61,10 @@ class OutcomeStore:
         Raises:
             StoreUnavailableError: Redis did not answer.
         """
-        begun = f"begun:{task.id}"
+        begun = key(self._settings, f"begun:{task.id}")
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.mget(end_slot(task.id), attempt_slot(task.id, task.attempt), begun)
+                pipe.mget(*self._slots(task), begun)
                 if not late:
                     pipe.set(begun, 1, pxat=task.deadline)
                 (end, again, earlier), *_ = await pipe.execute()
@@ -83,10 +83,20 @@ class OutcomeStore:
             StoreUnavailableError: Redis did not answer; whether it was written is not known, so settle it again.
         """
         try:
-            earlier = await self._redis.set(outcome.slot, _pack(outcome.records), nx=True, get=True, ex=self._ttl)
+            earlier = await self._redis.set(
+                key(self._settings, outcome.slot),
+                _pack(outcome.records),
+                nx=True,
+                get=True,
+                ex=self._settings.outcome_ttl,
+            )
         except RedisError as error:
             raise StoreUnavailableError from error
         return (True, outcome.records) if earlier is None else (False, _unpack(earlier))
+
+    def _slots(self, task: Task) -> tuple[str, str]:
+        """Return where a task's end, and that this attempt is followed by another, are kept."""
+        return key(self._settings, end_slot(task.id)), key(self._settings, attempt_slot(task.id, task.attempt))
 
 
 def _pack(records: tuple[Outgoing, ...]) -> bytes:

@@ -16,9 +16,12 @@ import msgspec
 import structlog
 from redis.exceptions import RedisError
 
+from backbone.redis import key
+
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from backbone.settings import Settings
     from backbone.telemetry import Readiness
 
 TTL = timedelta(seconds=10)
@@ -47,34 +50,34 @@ def instance_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-async def announce(redis: Redis, service: str, readiness: Readiness) -> None:
+async def announce(redis: Redis, settings: Settings, service: str, readiness: Readiness) -> None:
     """Say that this process is there, until cancelled; then say that it is gone."""
     instance = instance_name()
-    key = f"{_PREFIX}{service}:{instance}"
+    name = key(settings, f"{_PREFIX}{service}:{instance}")
     try:
         while True:
             here = Present(service, instance, readiness.ready, readiness.detail)
             try:
-                await redis.set(key, msgspec.json.encode(here), ex=TTL)
+                await redis.set(name, msgspec.json.encode(here), ex=TTL)
             except RedisError as error:
                 _log.warning("presence.unsaid", error=str(error))
             # Quick while it starts, since people watch that; slow once it serves.
             await asyncio.sleep(TTL.total_seconds() / 3 if readiness.ready else 0.5)
     finally:
         try:
-            await redis.delete(key)
+            await redis.delete(name)
         except RedisError as error:
             _log.warning("presence.unsaid", error=str(error))
 
 
-async def who_is_there(redis: Redis) -> list[Present]:
+async def who_is_there(redis: Redis, settings: Settings) -> list[Present]:
     """Return the processes that were there within the last `TTL`, by name.
 
     Raises:
         redis.exceptions.RedisError: Redis did not answer.
     """
-    keys = [key async for key in redis.scan_iter(match=f"{_PREFIX}*", count=1000)]
-    values = await redis.mget(keys) if keys else []
+    names = [name async for name in redis.scan_iter(match=key(settings, f"{_PREFIX}*"), count=1000)]
+    values = await redis.mget(names) if names else []
     return sorted(
         (msgspec.json.decode(value, type=Present) for value in values if value),
         key=lambda present: (present.service, present.instance),

@@ -1,4 +1,4 @@
-"""The connection to Redis or Valkey."""
+"""The connection to Redis or Valkey, and the names that this stack's keys have there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 if TYPE_CHECKING:
     from backbone.settings import Settings
+
+
+def key(settings: Settings, name: str) -> str:
+    """Return a key's name with the prefix that topics have: two stacks may share a server."""
+    return settings.topic_prefix + name
 
 
 def connect(settings: Settings) -> Redis:

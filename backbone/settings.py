@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -43,6 +44,8 @@ class TierPolicy(BaseModel):
         attempts: how often a task is tried in all.
         cpu_weight: relative CPU share of its container.
         cpu_class: scheduling class where there is no container.
+        cpu_workers: processes of a tier's process that do CPU-bound work.
+        memory_mb: ceiling of each one's private memory in MiB.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +55,8 @@ class TierPolicy(BaseModel):
     attempts: Annotated[int, Field(ge=1, le=100)]
     cpu_weight: Annotated[int, Field(ge=1, le=64)]
     cpu_class: CpuClass = CpuClass.NORMAL
+    cpu_workers: Annotated[int, Field(ge=1, le=64)] = 1
+    memory_mb: Annotated[int, Field(ge=128)] = 512
 
 
 class TierTable(BaseModel):
@@ -96,7 +101,9 @@ class Settings(BaseSettings):
     # Kafka and Redis
     kafka_bootstrap: str = Field("127.0.0.1:29092", description="Bootstrap servers of Kafka, separated by commas.")
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:26379/0"), description="URL of Redis or Valkey.")
-    topic_prefix: str = Field("barnabas.", pattern=r"^[a-zA-Z0-9._-]*$", description="Goes before each topic's name.")
+    topic_prefix: str = Field(
+        "barnabas.", pattern=r"^[a-zA-Z0-9._-]*$", description="Goes before each topic's name and each key in Redis."
+    )
     partitions: int = Field(16, ge=1, le=1024, description="Partitions of each topic; never changed once made.")
     replication_factor: int = Field(1, ge=1, le=9, description="Copies of each partition.")
     group_instance: str = Field(
@@ -177,6 +184,25 @@ class Settings(BaseSettings):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="What is logged.")
     log_format: str = Field("auto", pattern="^(auto|json|console)$", description="auto: colours on a terminal.")
 
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _brokers(cls, value: str) -> str:
+        if not value:
+            return value  # an empty variable names none: a local stack has its own
+        addresses = [address.strip() for address in value.split(",")]
+        for address in addresses:
+            if not _is_host_and_port(address):
+                raise ValueError(f"{address!r} is no host:port; write brokers as `host:9092,other:9092`")
+        return ",".join(addresses)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and (not url.startswith(("redis://", "rediss://", "unix://")) or not _has_a_port_or_none(url)):
+            raise ValueError("is no URL of Redis; write it as `redis://host:6379/0`")
+        return value
+
     @field_validator("net_allow", mode="before")
     @classmethod
     def _networks(cls, value: str | Iterable[str]) -> tuple[str, ...]:
@@ -206,4 +232,20 @@ def settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "BARNABAS_" + "__".join(str(part) for part in first["loc"]).upper().removeprefix("BARNABAS_")
-        raise SettingsError(f"{first['msg']} (it is {first['input']!r})", field=name) from None
+        message = first["msg"].removeprefix("Value error, ")
+        secret = any(
+            field.annotation is SecretStr for of, field in Settings.model_fields.items() if of == first["loc"][0]
+        )
+        raise SettingsError(message if secret else f"{message} (it is {first['input']!r})", field=name) from None
+
+
+def _is_host_and_port(address: str) -> bool:
+    host, colon, port = address.rpartition(":")
+    return bool(host and colon) and "/" not in host and port.isdecimal() and 1 <= int(port) <= 65535
+
+
+def _has_a_port_or_none(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False

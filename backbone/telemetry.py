@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import prometheus_client
 import structlog
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backbone.settings import Settings
+
+# A second gauge for every counter, which nobody reads.
+prometheus_client.disable_created_metrics()
 
 
 def configure_logging(settings: Settings, service: str) -> None:
@@ -66,6 +71,31 @@ class Readiness:
     def not_ready(self, detail: str) -> None:
         """Say that it does not serve, and why."""
         self.ready, self.detail = False, detail
+
+
+class LoopPulse:
+    """Tells other threads whether an event loop turns: a task in it beats each second."""
+
+    def __init__(self, *, limit: float = 20.0, clock: Callable[[], float] = time.monotonic) -> None:
+        """Make a pulse that has just beaten.
+
+        Args:
+            limit: seconds after which a missing beat means that the loop is stuck.
+            clock: seconds, never going back.
+        """
+        self._limit = limit
+        self._clock = clock
+        self._last = clock()
+
+    async def beat(self) -> NoReturn:
+        """Beat until cancelled."""
+        while True:
+            self._last = self._clock()
+            await asyncio.sleep(1.0)
+
+    def alive(self) -> bool:
+        """Whether the last beat is young."""
+        return self._clock() - self._last < self._limit
 
 
 class HealthServer:

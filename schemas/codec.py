@@ -102,7 +102,7 @@ def encode_json(record: msgspec.Struct) -> bytes:
     return msgspec.json.encode(_inline(msgspec.to_builtins(record, builtin_types=(bytes,))))
 
 
-def decode(value: bytes | None, record: type[R], headers: Iterable[tuple[str, bytes]] | None = None) -> R:
+def decode(value: bytes | None, record: type[R], headers: Iterable[tuple[str, bytes | None]] | None = None) -> R:
     """Read a record.
 
     Args:
@@ -116,7 +116,7 @@ def decode(value: bytes | None, record: type[R], headers: Iterable[tuple[str, by
     """
     if value is None:
         raise CodecError("a tombstone (null) is no record of this topic", field="value")
-    content_type = dict(headers or ()).get(CONTENT_TYPE, AVRO)
+    content_type = dict(headers or ()).get(CONTENT_TYPE) or AVRO  # Kafka allows a header without a value
     if content_type.partition(b";")[0].strip().lower() == JSON:
         return decode_json(value, record)
     if len(value) < _MAGIC.size:

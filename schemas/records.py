@@ -17,6 +17,16 @@ from schemas.tiers import Tier
 
 Json = Annotated[bytes, msgspec.Meta(extra={"json": True})]
 """The bytes of a JSON document."""
+Int = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+"""An Avro `int`. JSON knows no bounds; what is beyond them is no record."""
+Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""An Avro `long`."""
+Time = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
+"""Milliseconds since the epoch, to the end of the year 9999."""
+Duration = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""Milliseconds."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""How many, or which one from 0."""
 
 
 class Status(StrEnum):
@@ -46,8 +56,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class Attempt(Record, frozen=True, kw_only=True):
     """One attempt that failed."""
 
-    attempt: int
-    at: int
+    attempt: Count
+    at: Time
     code: str
     message: str
 
@@ -71,20 +81,20 @@ class Task(Record, frozen=True, kw_only=True):
     tenant: str = ""
     payload: Json = b"{}"
     payload_ref: str | None = None
-    created_at: int = 0
-    start_by: int = 0
-    deadline: int = 0
-    attempt: int = 1
+    created_at: Time = 0
+    start_by: Time = 0
+    deadline: Time = 0
+    attempt: Count = 1
     history: list[Attempt] = []
     root_id: str = ""
     parent_id: str | None = None
-    step: int = 0
+    step: Count = 0
     idempotency_key: str | None = None
     conversation: str | None = None
     reply_to: list[str] = []
     then: list[Step] = []
     replay_of: str | None = None
-    chain_deadline: int | None = None
+    chain_deadline: Time | None = None
 
 
 class TaskEvent(Record, frozen=True, kw_only=True):
@@ -97,19 +107,19 @@ class TaskEvent(Record, frozen=True, kw_only=True):
     owner: str
     tenant: str
     status: Status
-    attempt: int
-    at: int
+    attempt: Count
+    at: Time
     worker: str
     root_id: str
-    step: int = 0
+    step: Count = 0
     conversation: str | None = None
     result: Json | None = None
     result_ref: str | None = None
     error: Problem | None = None
     progress: float | None = None
     note: str | None = None
-    claim: int | None = None
-    tokens: int | None = None
+    claim: Long | None = None
+    tokens: Count | None = None
     next_id: str | None = None
 
 
@@ -134,8 +144,8 @@ class FinishReason(StrEnum):
 class Usage(Record, frozen=True, kw_only=True):
     """How many tokens went in and came out."""
 
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: Count
+    completion_tokens: Count
 
 
 class TokenDelta(Record, frozen=True, kw_only=True):
@@ -147,14 +157,14 @@ class TokenDelta(Record, frozen=True, kw_only=True):
 
     task_id: str
     type: DeltaType
-    claim: int
-    index: int
-    token_ids: list[int] = []
+    claim: Long
+    index: Count
+    token_ids: list[Count] = []
     text: str = ""
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     worker: str | None = None
-    seed: int | None = None
+    seed: Long | None = None
     model: str | None = None
     digest: str | None = None
     format: str | None = None
@@ -165,7 +175,7 @@ class Cancel(Record, frozen=True, kw_only=True):
 
     task_id: str
     by: str
-    at: int
+    at: Time
     reason: str = ""
 
 
@@ -175,7 +185,7 @@ class Delivery(Record, frozen=True, kw_only=True):
     address: str
     dedupe_key: str
     body: Json
-    attempt: int = 1
+    attempt: Count = 1
 
 
 class Misfire(StrEnum):
@@ -200,18 +210,18 @@ class Timer(Record, frozen=True, kw_only=True):
     owner: str
     tenant: str
     template: Template
-    created_at: int
-    revision: int = 1
-    at: int | None = None
+    created_at: Time
+    revision: Long = 1
+    at: Time | None = None
     cron: str | None = None
     tz: str | None = None
-    every: int | None = None
-    jitter: int = 0
+    every: Duration | None = None
+    jitter: Duration = 0
     misfire: Misfire = Misfire.FIRE_ONCE
-    catch_up_limit: int = 100
-    max_late: int | None = None
+    catch_up_limit: Count = 100
+    max_late: Duration | None = None
     enabled: bool = True
-    since: int | None = None
+    since: Time | None = None
 
 
 class FireOutcome(StrEnum):
@@ -226,12 +236,12 @@ class Fire(Record, frozen=True, kw_only=True):
     """A slot of a timer, or a range of skipped ones, accounted for. Readers keep the first one of a slot."""
 
     timer_id: str
-    slot: int
+    slot: Time
     outcome: FireOutcome
-    at: int
-    to_slot: int | None = None
-    count: int = 1
-    late_by: int | None = None
+    at: Time
+    to_slot: Time | None = None
+    count: Count = 1
+    late_by: Duration | None = None
     reason: str | None = None
     task_id: str | None = None
 
@@ -247,21 +257,21 @@ class TimerState(Record, frozen=True, kw_only=True):
     """
 
     id: str
-    last_slot: int
-    revision: int
+    last_slot: Time
+    revision: Long
     firing: Fire | None = None
 
 
 class DeadLetter(Record, frozen=True, kw_only=True):
     """A task that ran out of attempts, or bytes that could not be read."""
 
-    at: int
+    at: Time
     error: Problem
     task: Task | None = None
     raw: bytes | None = None
     topic: str | None = None
-    partition: int | None = None
-    offset: int | None = None
+    partition: Count | None = None
+    offset: Long | None = None
     history: list[Attempt] = []
 
 
@@ -285,7 +295,7 @@ class ModelSpec(Record, frozen=True, kw_only=True):
     runner: str
     format: str
     state: str
-    revision: int
+    revision: Long
     by: str
     adapters: list[str] = []
     why: str = ""
@@ -295,9 +305,9 @@ class AuditEntry(Record, frozen=True, kw_only=True):
     """Who did what; entries of a chain hold the hash of the one before."""
 
     chain: str
-    seq: int
+    seq: Long
     previous: str
-    at: int
+    at: Time
     actor: str
     address: str
     action: str

@@ -17,7 +17,7 @@ from backbone.kafka import create_topics
 from backbone.presence import announce
 from backbone.redis import connect
 from backbone.settings import CpuClass, Settings, settings
-from backbone.telemetry import HealthServer, Readiness, configure_logging
+from backbone.telemetry import HealthServer, LoopPulse, Readiness, configure_logging
 from schemas.errors import BarnabasError
 from schemas.tiers import Tier
 
@@ -77,10 +77,12 @@ async def _serve(config: Settings, name: str, make: Callable[[], Service]) -> in
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     readiness = Readiness()
-    health = HealthServer(config.metrics_host, config.metrics_port, readiness)
+    pulse = LoopPulse()
+    beating = asyncio.create_task(pulse.beat())
+    health = HealthServer(config.metrics_host, config.metrics_port, readiness, pulse.alive)
     health.start()
     redis = connect(config)
-    presence = asyncio.create_task(announce(redis, name, readiness))
+    presence = asyncio.create_task(announce(redis, config, name, readiness))
     try:
         if config.create_topics:
             await create_topics(config)
@@ -104,6 +106,7 @@ async def _serve(config: Settings, name: str, make: Callable[[], Service]) -> in
             await presence
         await redis.aclose()
         health.stop()
+        beating.cancel()
 
 
 def _set_cpu_class(cpu_class: CpuClass) -> None:

@@ -25,6 +25,7 @@ from backbone.redis import connect
 from schemas import codec
 from schemas.topics import KINDS, TASKS
 from streams import registry
+from streams.compute import ComputePool
 from streams.dispatch import Dispatcher
 from streams.faust_consumer import App
 
@@ -53,11 +54,14 @@ class TierApp:
         self._settings = settings
         self._redis = connect(settings)
         self._handlers = registry.load(settings)
+        policy = settings.tiers[tier]
+        self._compute = ComputePool(policy.cpu_workers, policy.memory_mb)
         self._dispatcher = Dispatcher(
             settings=settings,
-            policy=settings.tiers[tier],
+            policy=policy,
             handlers=self._handlers,
-            store=OutcomeStore(self._redis, settings.outcome_ttl),
+            store=OutcomeStore(self._redis, settings),
+            compute=self._compute,
             say=self._say,
             worker=instance_name(),
             now=now_ms,
@@ -106,6 +110,7 @@ class TierApp:
         await self.faust.stop()
         for handler in self._handlers.values():
             await handler.close()
+        await self._compute.close()
         await self._redis.aclose()
 
     async def crashed(self) -> BaseException:

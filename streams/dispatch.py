@@ -23,18 +23,27 @@ from backbone import outcome
 from backbone.clock import to_datetime
 from schemas.errors import BarnabasError, Problem
 from schemas.records import Status
-from streams.errors import HandlerTimeoutError, PayloadError, ResultTooLargeError, UnknownKindError
+from streams.compute import Share
+from streams.errors import (
+    HandlerCpuError,
+    HandlerDiedError,
+    HandlerTimeoutError,
+    PayloadError,
+    ResultTooLargeError,
+    UnknownKindError,
+)
 from streams.handlers.port import Context
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from pydantic import BaseModel
 
     from backbone.outcome import Outcome, Outgoing
     from backbone.outcomes import OutcomeStore
     from backbone.settings import Settings, TierPolicy
-    from schemas.records import Task
+    from schemas.records import Attempt, Task
+    from streams.compute import ComputePool
     from streams.handlers.port import Handler
 
 _log = structlog.get_logger()
@@ -49,6 +58,7 @@ class Dispatcher:
         policy: the tier's.
         handlers: by kind.
         store: decides which outcome is the one.
+        compute: the processes for CPU-bound work.
         say: produces a record that tells how a task is doing; returns once it is on its way.
         worker: name of this process, for events.
         now: the time in ms since the epoch.
@@ -59,6 +69,7 @@ class Dispatcher:
     policy: TierPolicy
     handlers: Mapping[str, Handler[Any, Any]]
     store: OutcomeStore
+    compute: ComputePool
     say: Callable[[Outgoing], Awaitable[None]]
     worker: str
     now: Callable[[], int]
@@ -123,12 +134,14 @@ class Dispatcher:
             )
         began = self.now()
         seconds = min((task.deadline - began) / 1000, self.settings.handler_timeout.total_seconds())
+        share = Share(self.compute)
         context = Context(
             task_id=task.id,
             owner=task.owner,
             now=to_datetime(began),
             deadline=to_datetime(began + int(seconds * 1000)),
             progress=lambda done, note: self.say(self._event(task, Status.PROGRESS, progress=done, note=note)),
+            compute=share,
         )
         payload = parse(handler.payload, task.payload)
         try:
@@ -137,7 +150,9 @@ class Dispatcher:
         except TimeoutError:
             if not limit.expired():
                 raise  # the handler's own time-out
-            raise HandlerTimeoutError(f"the handler took longer than the {seconds:.1f} s that it had") from None
+            # While it waited, for the net or for a worker that others kept, another try may find less to wait for.
+            failure = HandlerCpuError if share.killed else HandlerTimeoutError
+            raise failure(f"the handler took longer than the {seconds:.1f} s that it had") from None
         result = made.model_dump_json(by_alias=True).encode()
         if len(result) > self.settings.max_payload_bytes:
             raise ResultTooLargeError(f"{len(result)} bytes; {self.settings.max_payload_bytes} travel in a record")
@@ -158,7 +173,7 @@ class Dispatcher:
             _log.error("task.crashed", task=task.id, kind=task.kind, exc_info=error)
         return outcome.failed(
             task,
-            problem_of(error),
+            problem_of(error, task.history),
             policy=self.policy,
             now=now,
             worker=self.worker,
@@ -179,8 +194,15 @@ def parse(model: type[BaseModel], payload: bytes) -> BaseModel:
         raise PayloadError(first["msg"], field=".".join(str(part) for part in first["loc"])) from None
 
 
-def problem_of(error: Exception) -> Problem:
-    """Return an exception as events carry it: one that nobody foresaw may pass, so it is tried again."""
+def problem_of(error: Exception, history: Sequence[Attempt] = ()) -> Problem:
+    """Return an exception as events carry it: one that nobody foresaw may pass, so it is tried again.
+
+    Args:
+        error: what the handler raised.
+        history: how earlier attempts failed. A process may die by chance once; twice, it is the payload's doing.
+    """
+    if isinstance(error, HandlerDiedError) and any(attempt.code == error.code for attempt in history):
+        return msgspec.structs.replace(error.problem(), retryable=False)
     if isinstance(error, PayloadError):
         # A handler knows its payload; a client sees the task around it.
         field = f"payload.{error.field}" if error.field else "payload"

@@ -30,6 +30,26 @@ class HandlerTimeoutError(TaskError):
     retryable = True
 
 
+class HandlerCpuError(HandlerTimeoutError):
+    """The handler's time went to arithmetic, and the same payload would take as long again."""
+
+    code = "handler.cpu"
+    retryable = False
+
+
+class HandlerMemoryError(TaskError):
+    """The payload takes more memory than a handler may have."""
+
+    code = "handler.memory"
+
+
+class HandlerDiedError(TaskError):
+    """The process that did the work died; it is tried once more."""
+
+    code = "handler.died"
+    retryable = True
+
+
 class TransientError(TaskError):
     """It failed in a way that may pass."""
 

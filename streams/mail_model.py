@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+# On Windows its builds tell their maker what they run.
+onnxruntime.disable_telemetry_events()
+
 TOKEN_BUDGET = 256
 """Tokens of a text that are read; the model was trained on 128 to 256, and the rest is cut off."""
 

@@ -23,7 +23,7 @@ def load(settings: Settings) -> dict[str, Handler[Any, Any]]:
     """Return an instance of each installed handler, by kind.
 
     Raises:
-        SettingsError: an entry point is no handler, or its name isn't the kind that its class serves.
+        SettingsError: none is installed, an entry point is no handler, or its name isn't the kind that its class serves.
     """
     handlers: dict[str, Handler[Any, Any]] = {}
     for point in entry_points(group=GROUP):
@@ -33,6 +33,10 @@ def load(settings: Settings) -> dict[str, Handler[Any, Any]]:
         if found.kind != point.name:
             raise SettingsError(f"{point.value} serves the kind {found.kind!r}, not {point.name!r}", field=point.name)
         handlers[found.kind] = found(settings)
+    if not handlers:
+        raise SettingsError(
+            "no handler is installed: install the distribution, whose entry points name them", field=GROUP
+        )
     return handlers
 
 

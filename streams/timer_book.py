@@ -81,6 +81,8 @@ class TimerBook:
     def restore(self, partition: int, state: TimerState) -> None:
         """Take how far a timer got before this service looked after it."""
         entry = self._entries.setdefault(state.id, Entry(partition))
+        if entry.last is not None and state.last_slot < entry.last:
+            return  # of a service that was stopped for a while and wrote it after its successor had gone on
         entry.last, entry.firing = state.last_slot, state.firing
         self._plan(state.id, entry)
 
@@ -105,7 +107,7 @@ class TimerBook:
         return None
 
     def take(self, now: int) -> tuple[Timer, Entry] | None:
-        """Return a timer that is due; it is due no more until it is given back by `account`."""
+        """Return a timer that is due; it is due no more until `give_back`."""
         due = self.next_due()
         if due is None or due > now:
             return None
@@ -115,11 +117,9 @@ class TimerBook:
         entry.busy = True
         return entry.timer, entry
 
-    def account(self, timer_id: str, entry: Entry, last: int | None = None) -> None:
-        """Give a timer back; its slots up to `last` are accounted for, or no more than before if that is None."""
+    def give_back(self, timer_id: str, entry: Entry) -> None:
+        """Give a timer back that was taken: it is due again by how far it is accounted for now."""
         entry.busy = False
-        if last is not None:
-            entry.last, entry.firing = last, None
         if self._entries.get(timer_id) is entry:
             self._plan(timer_id, entry)
 

@@ -10,16 +10,20 @@ the group; should two believe that they own it, they make the same tasks. A one-
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
 
 from backbone import slots
 from backbone.clock import now_ms
 from backbone.errors import BrokerUnavailableError, TimerError
 from backbone.ids import derived_id
+from backbone.intake import unreadable
 from backbone.kafka import Producer, aiokafka_config, name_of
 from backbone.stamp import stamp
 from schemas import codec
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
     from backbone.settings import Settings
     from backbone.slots import Decision
+    from schemas.errors import BarnabasError
     from streams.timer_book import Entry
 
 _log = structlog.get_logger()
@@ -40,6 +45,8 @@ _log = structlog.get_logger()
 IDLE_SECONDS = 60.0
 AWAY_SECONDS = 0.5
 """Pause between tries while Kafka is away."""
+FAULT_SECONDS = 10.0
+STILL_SECONDS = 2.0
 AT_ONCE = 256
 """Timers that are fired at the same time."""
 
@@ -61,6 +68,8 @@ class TimerService:
         )
         self._book = TimerBook()
         self._loading: dict[TopicPartition, int] = {}
+        self._sure: set[int] = set()
+        self._beat = time.monotonic()
         self._changed = asyncio.Event()
         self._assigned = asyncio.Event()
         self._firing: set[asyncio.Task[None]] = set()
@@ -71,7 +80,7 @@ class TimerService:
         await self._producer.start()
         self._consumer.subscribe([name_of(self._settings, TIMERS)], listener=_Partitions(self))
         await self._consumer.start()
-        self._work = [asyncio.create_task(self._read()), asyncio.create_task(self._fire())]
+        self._work = [asyncio.create_task(work) for work in (self._pulse(), self._read(), self._fire())]
         await self._assigned.wait()
 
     async def stop(self) -> None:
@@ -94,11 +103,12 @@ class TimerService:
         await self._load_states([partition.partition for partition in partitions])
         if partitions:
             self._loading |= await self._consumer.end_offsets(partitions)
-            await self._consumer.seek_to_beginning(*partitions)
+        _log.info("timers.assigned", partitions=sorted(p.partition for p in partitions))
         self._assigned.set()
 
     def revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """Leave these partitions to another service."""
+        self._sure.clear()
         for partition in partitions:
             self._loading.pop(partition, None)
             self._book.drop_partition(partition.partition)
@@ -106,50 +116,72 @@ class TimerService:
     async def _load_states(self, numbers: list[int]) -> None:
         if not numbers:
             return
-        consumer = AIOKafkaConsumer(**aiokafka_config(self._settings), group_id=None, enable_auto_commit=False)
+        # It begins at the earliest by `auto_offset_reset`: after `assign`, aiokafka lets `seek_to_beginning` be overtaken
+        # by the default reset to the end, and nothing would be read.
+        consumer = AIOKafkaConsumer(
+            **aiokafka_config(self._settings), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
         await consumer.start()
         try:
             topic = name_of(self._settings, TIMERS_STATE)
             partitions = [TopicPartition(topic, number) for number in numbers]
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)
-            await consumer.seek_to_beginning(*partitions)
             while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
                 for messages in (await consumer.getmany(timeout_ms=500)).values():
                     for message in messages:
-                        self._restore(message)
+                        await self._restore(message)
         finally:
             await consumer.stop()
 
-    def _restore(self, message: Any) -> None:
+    async def _restore(self, message: Any) -> None:
         if message.value is None:
-            self._book.remove(message.key.decode())
+            self._book.remove(_key(message))
             return
-        self._book.restore(message.partition, codec.decode(message.value, TimerState, message.headers))
+        try:
+            state = codec.decode(message.value, TimerState, message.headers)
+        except codec.CodecError as error:
+            await self._refuse(message, error)
+        else:
+            self._book.restore(message.partition, state)
 
     async def _read(self) -> None:
         while True:
             for messages in (await self._consumer.getmany(timeout_ms=200)).values():
                 for message in messages:
-                    self._take(message)
+                    await self._take(message)
             for partition, end in list(self._loading.items()):
-                if await self._consumer.position(partition) >= end:
-                    del self._loading[partition]
-                    self._book.loaded(partition.partition)
-                    self._changed.set()
+                with suppress(IllegalStateError):  # it was revoked meanwhile
+                    if (
+                        await self._consumer.position(partition) >= end
+                        and self._loading.pop(partition, None) is not None
+                    ):
+                        self._book.loaded(partition.partition)
+                        self._changed.set()
 
-    def _take(self, message: Any) -> None:
+    async def _take(self, message: Any) -> None:
         if message.value is None:
-            self._book.remove((message.key or b"").decode(errors="replace"))
+            self._book.remove(_key(message))
             return
         try:
             timer = codec.decode(message.value, Timer, message.headers)
             slots.check(timer)
         except (codec.CodecError, TimerError) as error:
-            _log.warning("timer.refused", partition=message.partition, offset=message.offset, error=str(error))
-            return
-        self._book.put(message.partition, timer)
-        self._changed.set()
+            await self._refuse(message, error)
+        else:
+            self._book.put(message.partition, timer)
+            self._changed.set()
+
+    async def _refuse(self, message: Any, error: BarnabasError) -> None:
+        """Make a dead letter of what can't be read, and go on; a newer writer's record is read after an upgrade."""
+        place = (message.topic, message.partition, message.offset)
+        _log.warning(
+            "timer.refused", topic=message.topic, partition=message.partition, offset=message.offset, error=str(error)
+        )
+        if not isinstance(error, codec.UnknownSchemaError):
+            # Its key is made of its place, so that the same one at the next start is known as the same.
+            letter = unreadable(*place, message.value, error, now_ms())
+            await self._producer.send(letter.topic, letter.key, letter.record)
 
     async def _fire(self) -> None:
         while True:
@@ -163,8 +195,6 @@ class TimerService:
     def _fired(self, firing: asyncio.Task[None]) -> None:
         self._firing.discard(firing)
         self._changed.set()
-        if not firing.cancelled() and (fault := firing.exception()):
-            _log.error("timer.fault", exc_info=fault)
 
     async def _wait(self) -> None:
         """Until the next timer is due, or something changes."""
@@ -178,35 +208,71 @@ class TimerService:
 
     async def _fire_timer(self, timer: Timer, entry: Entry) -> None:
         """Account for the slots of a timer that are due, as far as Kafka lets us; what is left stays due."""
-        last = entry.last
         try:
-            if entry.firing is not None:
-                await self._carry_out(timer, entry.firing)
-                last = await self._account(timer, entry.firing.slot)
-            for decision in slots.decide(timer, entry.after if last is None else last, now_ms()):
-                fire = _fire_of(timer, decision)
-                if fire.outcome is not FireOutcome.SKIPPED and _could_be_decided_anew(timer):
-                    state = TimerState(
-                        id=timer.id,
-                        last_slot=entry.after if last is None else last,
-                        revision=timer.revision,
-                        firing=fire,
-                    )
-                    await self._producer.send(TIMERS_STATE, timer.id, state)
-                await self._carry_out(timer, fire)
-                last = await self._account(timer, decision.last)
+            await self._fire_due(timer, entry)
         except BrokerUnavailableError as error:
             _log.warning("timer.waits", timer=timer.id, reason=error.code)
             await asyncio.sleep(AWAY_SECONDS)
+        except Exception:  # noqa: BLE001
+            # A fault of ours, which may be there again at once: no hot loop, and the other timers go on.
+            _log.exception("timer.fault", timer=timer.id)
+            await asyncio.sleep(FAULT_SECONDS)
         finally:
-            self._book.account(timer.id, entry, last)
+            self._book.give_back(timer.id, entry)
+
+    async def _fire_due(self, timer: Timer, entry: Entry) -> None:
+        decided_at = now_ms()
+        firing = entry.firing
+        decisions = slots.decide(timer, entry.after if firing is None else firing.slot, decided_at)
+        on_time = firing is None and all(decision.outcome is FireOutcome.FIRED for decision in decisions)
+        if self._stood_still():
+            self._sure.clear()
+        if not on_time or entry.partition not in self._sure:
+            if not await self._owns(entry.partition):
+                await asyncio.sleep(AWAY_SECONDS)
+                return
+            self._sure.add(entry.partition)
+        if firing is not None:
+            await self._carry_out(timer, firing)
+            await self._account(timer, entry, firing.slot)
+        for decision in decisions:
+            fire = _fire_of(timer, decision)
+            if fire.outcome is not FireOutcome.SKIPPED and _could_be_decided_anew(timer):
+                state = TimerState(id=timer.id, last_slot=entry.after, revision=timer.revision, firing=fire)
+                await self._producer.send(TIMERS_STATE, timer.id, state)
+                entry.firing = fire
+            if now_ms() - decided_at > slots.LATE_MS:
+                return  # this process may have been stopped meanwhile: what is left is decided anew, if it is still ours
+            await self._carry_out(timer, fire)
+            await self._account(timer, entry, decision.last)
+
+    def _stood_still(self) -> bool:
+        """Whether this process was stopped for a while just now: then a successor may have its partitions."""
+        return time.monotonic() - self._beat > STILL_SECONDS
+
+    async def _pulse(self) -> None:
+        while True:
+            if self._stood_still():
+                self._sure.clear()
+            self._beat = time.monotonic()
+            await asyncio.sleep(STILL_SECONDS / 4)
+
+    async def _owns(self, partition: int) -> bool:
+        """Whether the group still says so; one that stood still may have been succeeded without knowing."""
+        try:
+            # The broker refuses a commit of an older generation. All of `timers` is read at each start, so 0 says nothing.
+            await self._consumer.commit({TopicPartition(name_of(self._settings, TIMERS), partition): 0})
+        except KafkaError as error:
+            _log.warning("timers.not_ours", partition=partition, reason=type(error).__name__)
+            return False
+        return True
 
     async def _carry_out(self, timer: Timer, fire: Fire) -> None:
         if fire.outcome is not FireOutcome.SKIPPED:
             await self._make(timer, fire.slot)
         await self._producer.send(TIMERS_FIRED, timer.id, fire)
 
-    async def _account(self, timer: Timer, last: int) -> int:
+    async def _account(self, timer: Timer, entry: Entry, last: int) -> None:
         if timer.at is None:
             state = TimerState(id=timer.id, last_slot=last, revision=timer.revision)
             await self._producer.send(TIMERS_STATE, timer.id, state)
@@ -214,7 +280,7 @@ class TimerService:
             await self._producer.send(TIMERS, timer.id, None)
             if _could_be_decided_anew(timer):
                 await self._producer.send(TIMERS_STATE, timer.id, None)
-        return last
+        entry.last, entry.firing = last, None
 
     async def _make(self, timer: Timer, slot: int) -> None:
         template = timer.template
@@ -231,6 +297,10 @@ class TimerService:
                 now=slot,
             )
             await self._producer.send(for_task(task), task.key, task)
+
+
+def _key(message: Any) -> str:
+    return str((message.key or b"").decode(errors="replace"))
 
 
 def _could_be_decided_anew(timer: Timer) -> bool:

@@ -78,14 +78,14 @@ class Log:
         return self.records
 
 
-async def produce_bytes(settings: Settings, topic: Topic, *values: bytes) -> None:
-    """Produce values as JSON without a key, as any client may."""
+async def produce_bytes(settings: Settings, topic: Topic, *values: bytes, key: bytes | None = None) -> None:
+    """Produce values as JSON, as any client may; a compacted topic wants a key."""
     async with AIOKafkaProducer(**aiokafka_config(settings)) as producer:
-        for value in values:
-            await producer.send(name_of(settings, topic), value, headers=JSON_HEADERS)
+        sent = [await producer.send(name_of(settings, topic), value, key=key, headers=JSON_HEADERS) for value in values]
+        await asyncio.gather(*sent)
 
 
 async def produce(settings: Settings, topic: Topic, key: str, record: msgspec.Struct) -> None:
     """Produce a record."""
     async with AIOKafkaProducer(**aiokafka_config(settings)) as producer:
-        await producer.send(name_of(settings, topic), codec.encode(record), key=key.encode(), headers=HEADERS)
+        await producer.send_and_wait(name_of(settings, topic), codec.encode(record), key=key.encode(), headers=HEADERS)

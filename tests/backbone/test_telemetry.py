@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from http.client import HTTPConnection
 
 import pytest
+from prometheus_client import Counter
 
-from backbone.telemetry import HealthServer, Readiness
+from backbone.telemetry import HealthServer, LoopPulse, Readiness
 
 
 @pytest.fixture
@@ -26,6 +28,7 @@ def ask(port: int, path: str) -> tuple[int, bytes]:
 
 
 def test_says_what_it_waits_for_until_it_serves_and_whether_it_is_alive(port):
+    Counter("seen_by_tests", "A counter.").inc()
     readiness, alive = Readiness("loading the model"), [True]
     server = HealthServer("127.0.0.1", port, readiness, lambda: alive[0])
     server.start()
@@ -41,6 +44,8 @@ def test_says_what_it_waits_for_until_it_serves_and_whether_it_is_alive(port):
         status, body = ask(port, "/metrics")
         assert status == 200
         assert b"python_info" in body
+        assert b"seen_by_tests_total 1.0" in body
+        assert b"_created" not in body
         assert ask(port, "/other")[0] == 404
     finally:
         server.stop()
@@ -52,3 +57,40 @@ def test_without_a_port_it_listens_nowhere():
     server = HealthServer("127.0.0.1", 0, Readiness())
     server.start()
     server.stop()
+
+
+async def test_a_loop_that_turns_has_a_pulse_and_one_that_stands_still_has_none():
+    now = [100.0]
+    pulse = LoopPulse(limit=20.0, clock=lambda: now[0])
+    assert pulse.alive()
+    now[0] += 20.0
+    assert not pulse.alive()
+    beating = asyncio.create_task(pulse.beat())
+    await asyncio.sleep(0)
+    assert pulse.alive()
+    now[0] += 19.9
+    assert pulse.alive()
+    beating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await beating
+
+
+def test_a_health_port_tells_from_its_thread_that_the_loop_is_stuck(port):
+    """The loop blocks itself by asking: the pulse can't beat meanwhile."""
+    now = [0.0]
+
+    async def stuck() -> list[int]:
+        pulse = LoopPulse(limit=20.0, clock=lambda: now[0])
+        server = HealthServer("127.0.0.1", port, Readiness(), pulse.alive)
+        server.start()
+        beating = asyncio.create_task(pulse.beat())
+        await asyncio.sleep(0)
+        try:
+            before = ask(port, "/healthz")[0]
+            now[0] = 20.0
+            return [before, ask(port, "/healthz")[0]]
+        finally:
+            beating.cancel()
+            server.stop()
+
+    assert asyncio.run(stuck()) == [200, 503]

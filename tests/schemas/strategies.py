@@ -1,4 +1,4 @@
-"""Hypothesis strategies for every record, built from the records' own types and the ranges of their `.avsc`."""
+"""Hypothesis strategies for every record, built from the records' own types and their bounds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import enum
 import json
 import types
 import typing
-from importlib import resources
 
 from hypothesis import strategies as st
 
@@ -34,19 +33,18 @@ _SIMPLE = {
 
 def of(record: type[msgspec.Struct]) -> st.SearchStrategy:
     """Return a strategy for a record type."""
-    avsc = json.loads((resources.files("schemas") / "avro" / f"barnabas.{record.__name__}.avsc").read_text())
-    bits = {field["name"]: 63 if "long" in json.dumps(field["type"]) else 31 for field in avsc["fields"]}
     hints = typing.get_type_hints(record, include_extras=True)
-    return st.builds(record, **{name: _field(hints[name], bits[name]) for name in record.__struct_fields__})
+    return st.builds(record, **{name: _field(hints[name]) for name in record.__struct_fields__})
 
 
-def _field(hint: typing.Any, bits: int) -> st.SearchStrategy:
+def _field(hint: typing.Any) -> st.SearchStrategy:
     if hint in _SIMPLE:
         return _SIMPLE[hint]
-    if hint is int:
-        return st.integers(-(2**bits), 2**bits - 1)
+    if typing.get_origin(hint) is typing.Annotated:
+        bounds = hint.__metadata__[0]
+        return st.integers(bounds.ge, bounds.le)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return st.none() | _field(typing.get_args(hint)[0], bits)
+        return st.none() | _field(typing.get_args(hint)[0])
     if typing.get_origin(hint) is list:
-        return st.lists(_field(typing.get_args(hint)[0], bits), max_size=2)
+        return st.lists(_field(typing.get_args(hint)[0]), max_size=2)
     return st.sampled_from(hint) if issubclass(hint, enum.Enum) else of(hint)

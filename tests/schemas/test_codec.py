@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import typing
 from pathlib import Path
 
 import fastavro
@@ -108,6 +109,26 @@ def test_a_record_of_another_topic_is_refused_by_name():
         codec.decode(codec.encode(records.Cancel(task_id="a", by="b", at=1)), records.Task)
 
 
+def test_a_header_without_a_value_is_none():
+    cancel = records.Cancel(task_id="a", by="b", at=1)
+    assert codec.decode(codec.encode(cancel), records.Cancel, [("content-type", None)]) == cancel
+
+
+def test_bounds_are_those_of_avro():
+    """What msgspec takes, fastavro can write: an `int` field of the contract has no wider bounds here."""
+    for record in RECORDS:
+        parsed = fastavro.schema.load_schema(str(AVRO / f"barnabas.{record.__name__}.avsc"))
+        hints = typing.get_type_hints(record, include_extras=True)
+        for field in parsed["fields"]:
+            kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
+            if "int" in kinds or "long" in kinds:
+                hint = hints[field["name"]]
+                annotated = hint if typing.get_origin(hint) is typing.Annotated else typing.get_args(hint)[0]
+                bounds = annotated.__metadata__[0]
+                bits = 31 if "int" in kinds else 63
+                assert -(2**bits) <= bounds.ge <= bounds.le < 2**bits, (record, field["name"])
+
+
 def test_a_task_in_json_needs_no_more_than_its_kind():
     task = codec.decode(b'{"kind": "cron.parse", "payload": {"expression": "* * * * *"}}', records.Task, JSON_HEADER)
     assert json.loads(task.payload) == {"expression": "* * * * *"}
@@ -121,6 +142,9 @@ def test_a_task_in_json_needs_no_more_than_its_kind():
         ("[]", "value"),
         ('{"kind": "a", "then": [{"kind": 1}]}', "then[0].kind"),
         ('{"kind": "a", "tier": "soon"}', "tier"),
+        ('{"kind": "a", "attempt": 1000000000000000000000000000000}', "attempt"),
+        ('{"kind": "a", "attempt": -1}', "attempt"),
+        ('{"kind": "a", "created_at": 100000000000000000}', "created_at"),
         ('{"kind": "a", "history": ' + "[" * 200 + "]" * 200 + "}", "value"),
     ],
 )

@@ -21,11 +21,12 @@ from backbone.stamp import stamp
 from schemas.errors import Problem
 from schemas.records import DeadLetter, Status, Task, TaskEvent, Timer
 from schemas.tiers import Tier
+from streams.compute import ComputePool
 from streams.dispatch import Dispatcher
 from streams.errors import TransientError
 from streams.handlers.port import Handler
 
-NOW = now_ms()
+NOW = now_ms() + 3_600_000  # ahead, since what Redis keeps until a deadline goes by its own clock
 
 
 class Work(BaseModel):
@@ -88,17 +89,20 @@ async def dispatcher(redis, *, now=NOW, **more):
         said.append(record.record)
 
     clock = [now]
+    pool = ComputePool(settings.tiers.realtime.cpu_workers, settings.tiers.realtime.memory_mb)
     made = Dispatcher(
         settings=settings,
         policy=settings.tiers.realtime,
         handlers={worker.kind: worker},
-        store=OutcomeStore(redis, settings.outcome_ttl),
+        store=OutcomeStore(redis, settings),
+        compute=pool,
         say=say,
         worker="w",
         now=lambda: clock[0],
         jitter=lambda: 0.5,
     )
     yield made, worker, said, clock
+    await pool.close()
 
 
 def task(kind=Worker.kind, **payload) -> Task:

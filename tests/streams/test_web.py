@@ -106,6 +106,20 @@ class TestWebScrape(HandlerContract):
             await scrape(web.url("/page"), selectors={"odd": {"xpath": "no-such-function(//p)"}})
         assert caught.value.field == "selectors.odd"
 
+    @pytest.mark.parametrize(
+        "xpath", ["//p[re:test(., '^(a+)+$')]", "//p[re:match (., \"'\", 're:')]", "re:test('a', 'b')"]
+    )
+    async def test_regular_expressions_are_refused_before_the_page_is_asked_for(self, scrape, web, xpath):
+        asked = len(web.heads)
+        with pytest.raises(PayloadError, match="contains") as caught:
+            await scrape(web.url("/page"), selectors={"bomb": {"xpath": xpath}})
+        assert caught.value.field == "selectors.bomb"
+        assert len(web.heads) == asked
+
+    async def test_what_only_looks_like_a_regular_expression_is_a_selector(self, scrape, web):
+        picks = {"text": {"xpath": "count(//p[contains(., 're:')])"}, "css": 'p[title="re:"]'}
+        assert (await scrape(web.url("/page"), selectors=picks)).data == {"text": "0.0", "css": None}
+
     async def test_says_who_asks(self, scrape, web):
         await scrape(web.url("/page"))
         assert f"user-agent: {user_agent('ops@example.com')}".lower() in web.heads[-1].lower()
