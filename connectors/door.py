@@ -24,6 +24,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from connectors.errors import ExposedError, PortError
+from connectors.http import BoundedHttp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -37,8 +38,15 @@ _log = structlog.get_logger()
 
 OPEN_SECONDS = 10.0
 DRAIN_SECONDS = 5
-FRAME_SLACK = 64 * 1024
+SLACK = 64 * 1024
 """What a frame or a request may have beside its payload."""
+ESCAPED = 6
+"""Bytes of a client's JSON that may be one of the record's: an `a` may be written as `\\u0061`."""
+
+
+def max_request(settings: Settings) -> int:
+    """Return the most bytes that a frame or the body of a request may have: a payload of any escapes fits."""
+    return ESCAPED * settings.max_payload_bytes + SLACK
 
 
 class _Path(NamedTuple):
@@ -123,12 +131,12 @@ class Door:
             PortError: the port is taken, or is not to be had.
         """
         self.app = app
-        self.sockets = WebSockets(2 * settings.max_payload_bytes + FRAME_SLACK)
+        self.sockets = WebSockets(max_request(settings))
         self._socket = _bind(settings.edge_host, settings.edge_port, exposed=settings.edge_plaintext)
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=BoundedHttp,
                 ws=cast("Any", self.sockets.protocol),
                 lifespan="off",
                 log_config=None,

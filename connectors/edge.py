@@ -96,17 +96,19 @@ async def running(config: Settings) -> AsyncIterator[Edge]:
         summary="An assistant backbone on Apache Kafka.",
         version="1",
         license_info={"name": "Apache-2.0"},
+        docs_url=None,  # the REST plugin serves it
+        redoc_url=None,
     )
     door = Door(config, app)
     async with AsyncExitStack() as stack:
         stack.callback(door.close)
         redis = connect(config)
         stack.push_async_callback(redis.aclose)
-        await stack.enter_async_context(_task(announce(redis, SERVICE, readiness)))
+        await stack.enter_async_context(_task(announce(redis, config, SERVICE, readiness)))
         producer = await _producer(config, readiness)
         stack.push_async_callback(producer.stop)
 
-        states = States(redis, config.outcome_ttl)
+        states = States(redis, config)
         projection = Projection(config, states)
         await projection.start()
         project = await stack.enter_async_context(_task(projection.run()))
@@ -123,8 +125,8 @@ async def running(config: Settings) -> AsyncIterator[Edge]:
             producer=producer,
             broker_there=lambda: tail.connected,
             states=states,
-            outcomes=OutcomeStore(redis, config.outcome_ttl),
-            idempotency=IdempotencyKeys(redis, config.outcome_ttl),
+            outcomes=OutcomeStore(redis, config),
+            idempotency=IdempotencyKeys(redis, config),
         )
         live = Live(config, positions, gateway=gateway, kinds=kinds, states=states, reader=CatchUpReader(config))
         stack.push_async_callback(live.stop)
@@ -138,7 +140,7 @@ async def running(config: Settings) -> AsyncIterator[Edge]:
                 schedules=Schedules(gateway, states),
                 live=live,
                 readiness=readiness,
-                who_is_there=lambda: _who(redis),
+                who_is_there=lambda: _who(redis, config),
             )
         )
         for one in plugins:
@@ -204,9 +206,9 @@ async def _missing(redis: Redis, tail: Tail, projection: Projection) -> str | No
     return None if projection.folding else "the projection waits for Redis"
 
 
-async def _who(redis: Redis) -> list[Present]:
+async def _who(redis: Redis, config: Settings) -> list[Present]:
     try:
-        return await who_is_there(redis)
+        return await who_is_there(redis, config)
     except RedisError as error:
         raise StoreUnavailableError from error
 

@@ -23,6 +23,7 @@ from backbone.stamp import DIRECT, stamp
 from connectors import metrics
 from connectors.errors import PayloadError, PayloadTooLargeError, TaskEndedError, TaskUnknownError
 from connectors.idempotency import digest_of
+from connectors.showable import MOST_NESTED, is_deep
 from connectors.state import Place, TaskState, fold
 from connectors.states import Change
 from schemas.errors import BarnabasError
@@ -153,6 +154,11 @@ class Gateway:
             kind, tier = announced.kind, tier or announced.tier
             payload = self.check(submission.kind, submission.payload)
             then = [await self._step(wish, f"then.{place}") for place, wish in enumerate(submission.then)]
+            if sum(len(step.payload) for step in then) > self._settings.max_payload_bytes // 2:
+                raise PayloadTooLargeError(
+                    f"the steps' payloads have more than {self._settings.max_payload_bytes // 2} bytes together",
+                    field="then",
+                )
             task = Task(
                 kind=submission.kind,
                 tier=tier,
@@ -187,9 +193,11 @@ class Gateway:
                 raise PayloadTooLargeError(
                     f"{len(data)} bytes, at most {self._settings.max_payload_bytes} travel in a record", field=field
                 )
-            self.kinds.check(kind, payload, field)
         except RecursionError:
             raise PayloadError("is nested too deeply", field=field) from None
+        if is_deep(data, payload):
+            raise PayloadError(f"is nested deeper than {MOST_NESTED}", field=field)
+        self.kinds.check(kind, payload, field)
         return data
 
     async def _step(self, wish: StepWish, field: str) -> Step:

@@ -16,13 +16,14 @@ import msgspec
 from redis.exceptions import RedisError
 
 from backbone.errors import StoreUnavailableError
+from backbone.redis import key
 from connectors.errors import IdempotencyConflictError
 from connectors.state import Place
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from redis.asyncio import Redis
+
+    from backbone.settings import Settings
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -45,11 +46,11 @@ def digest_of(request: dict[str, Any]) -> bytes:
 
 
 class IdempotencyKeys:
-    """Idempotency keys in Redis, remembered for `ttl`."""
+    """Idempotency keys in Redis, remembered for the settings' `outcome_ttl`."""
 
-    def __init__(self, redis: Redis, ttl: timedelta) -> None:
+    def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
-        self._ttl = ttl
+        self._settings = settings
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def turn(self, task_id: str) -> asyncio.Lock:
@@ -74,7 +75,7 @@ class IdempotencyKeys:
         mine = Entry(digest, now)
         try:
             stored: Any = await self._redis.set(
-                f"idempotency:{task_id}", msgspec.msgpack.encode(mine), nx=True, get=True, ex=self._ttl
+                self._name(task_id), msgspec.msgpack.encode(mine), nx=True, get=True, ex=self._settings.outcome_ttl
             )
         except RedisError as error:
             raise StoreUnavailableError from error
@@ -93,6 +94,9 @@ class IdempotencyKeys:
         """
         done = msgspec.structs.replace(entry, place=place)
         try:
-            await self._redis.set(f"idempotency:{task_id}", msgspec.msgpack.encode(done), ex=self._ttl)
+            await self._redis.set(self._name(task_id), msgspec.msgpack.encode(done), ex=self._settings.outcome_ttl)
         except RedisError as error:
             raise StoreUnavailableError from error
+
+    def _name(self, task_id: str) -> str:
+        return key(self._settings, f"idempotency:{task_id}")

@@ -14,6 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from backbone.errors import BrokerUnavailableError
 from backbone.kafka import librdkafka_config, name_of, topic_of
+from connectors import showable
 from schemas import codec
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def consumer(settings: Settings, **more: Any) -> Consumer:
 
 
 def read_message(settings: Settings, message: Message) -> Logged | None:
-    """Return a message's record; None for bytes that are none, which are passed over.
+    """Return a message's record; None for bytes that are none or can't be shown, which are passed over.
 
     Raises:
         UnknownSchemaError: a newer writer's record.
@@ -78,9 +79,11 @@ def read_message(settings: Settings, message: Message) -> Logged | None:
         key = (message.key() or b"").decode()
         headers = cast("Headers", message.headers() or [])
         record = None if value is None else codec.decode(value, topic_of(settings, topic).record, headers)
+        if record is not None:
+            showable.check(record)
     except codec.UnknownSchemaError:
         raise
-    except (codec.CodecError, UnicodeDecodeError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever strange bytes it stumbles over, the records behind them go on
         _log.warning("log.malformed", topic=topic, partition=partition, offset=offset, error=str(error))
         return None
     return Logged(topic, partition, offset, message.timestamp()[1], key, record)

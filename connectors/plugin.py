@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, ClassVar
 
+from backbone.errors import SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -63,7 +65,15 @@ class Plugin(ABC):
 
 
 def load(services: Services) -> list[Plugin]:
-    """Return all plugins that are installed, by name."""
+    """Return all plugins that are installed, by name.
+
+    Raises:
+        SettingsError: there are none, so the edge would serve nothing.
+    """
     found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    if not found:
+        raise SettingsError(
+            "no plugin is installed: install the distribution, whose entry points name them", field=GROUP
+        )
     plugins: list[type[Plugin]] = [entry.load() for entry in found]
     return [plugin(services) for plugin in plugins]

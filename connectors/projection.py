@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from backbone.errors import BrokerUnavailableError, StoreUnavailableError
 from backbone.intake import read_task
 from backbone.kafka import aiokafka_config, name_of, topic_of
-from connectors import metrics
+from connectors import metrics, showable
 from connectors.state import Place
 from connectors.states import Change, States
 from schemas import codec
@@ -55,6 +55,7 @@ class Projection:
             max_poll_records=BATCH,
         )
         self._positions: dict[TopicPartition, int] = {}
+        self._uncommitted: dict[TopicPartition, int] = {}
         self.folding = False
         """Whether it folds; not while Redis is away."""
         self.blocked: str | None = None
@@ -75,21 +76,22 @@ class Projection:
     async def run(self) -> None:
         """Fold until cancelled; then commit and leave the group."""
         committed = time.monotonic()
-        dirty = False
         self.folding = True
         try:
             while True:
                 batches = await self._consumer.getmany(timeout_ms=int(COMMIT_SECONDS * 1000), max_records=BATCH)
                 changes: list[Change] = []
+                positions: dict[TopicPartition, int] = {}
                 for partition, messages in batches.items():
-                    changes += self._changes(partition, messages)
-                    self._positions[partition] = messages[-1].offset + 1
+                    some, positions[partition] = self._changes(partition, messages)
+                    changes += some
                     metrics.PROJECTED.labels(topic=partition.topic).inc(len(messages))
                 await self._fold(changes)
-                dirty = dirty or bool(batches)
-                if dirty and time.monotonic() - committed >= COMMIT_SECONDS:
+                self._positions |= positions
+                self._uncommitted |= positions
+                if self._uncommitted and time.monotonic() - committed >= COMMIT_SECONDS:
                     await self._commit()
-                    committed, dirty = time.monotonic(), False
+                    committed = time.monotonic()
                 metrics.LAG.set(self.lag())
         finally:
             self.folding = False
@@ -105,7 +107,8 @@ class Projection:
             if partition in assigned
         )
 
-    def _changes(self, partition: TopicPartition, messages: list[Any]) -> list[Change]:
+    def _changes(self, partition: TopicPartition, messages: list[Any]) -> tuple[list[Change], int]:
+        """Return what messages of a partition change, and the offset to go on from."""
         changes: list[Change] = []
         for message in messages:
             try:
@@ -115,8 +118,8 @@ class Projection:
                 _log.error("projection.blocked", topic=message.topic, partition=message.partition, error=error.message)
                 self._consumer.seek(partition, message.offset)
                 self._consumer.pause(partition)
-                break
-            except codec.CodecError as error:
+                return changes, message.offset
+            except Exception as error:  # noqa: BLE001 - whatever it stumbles over, the records behind it go on
                 # Whoever serves the topic puts it among the dead letters; here there is nothing to be known of it.
                 _log.warning(
                     "projection.malformed",
@@ -125,9 +128,21 @@ class Projection:
                     offset=message.offset,
                     error=str(error),
                 )
-        return changes
+        return changes, messages[-1].offset + 1
 
     async def _fold(self, changes: list[Change]) -> None:
+        try:
+            await self._store(changes)
+        except Exception:  # noqa: BLE001 - whatever is wrong with one record, the others are folded
+            if len(changes) > 1:  # halve them, until the one is alone that it stumbles over
+                half = len(changes) // 2
+                await self._fold(changes[:half])
+                await self._fold(changes[half:])
+                return
+            place = changes[0].place
+            _log.exception("projection.unfoldable", topic=place.topic, partition=place.partition, offset=place.offset)
+
+    async def _store(self, changes: list[Change]) -> None:
         while changes:
             try:
                 await self._states.apply(changes)
@@ -141,16 +156,32 @@ class Projection:
         self.folding = True
 
     async def _commit(self) -> None:
+        """Commit how far was folded; what was read beyond that is read again."""
+        assigned = self._consumer.assignment()
+        folded = {partition: offset for partition, offset in self._uncommitted.items() if partition in assigned}
         try:
             async with asyncio.timeout(COMMIT_TIMEOUT):
-                await self._consumer.commit()
+                if folded:
+                    await self._consumer.commit(folded)
+            self._uncommitted.clear()
         except (KafkaError, TimeoutError) as error:
             # Of a rebalance, or of a broker that is away: what was folded is folded again, which changes nothing.
             _log.info("projection.uncommitted", error=type(error).__name__)
 
 
 def _change(settings: Settings, message: Any) -> Change:
-    """Return what a message of one of `TOPICS` changes."""
+    """Return what a message of one of `TOPICS` changes.
+
+    Raises:
+        CodecError: it is no such record, or one that can't be shown.
+    """
+    change = _read(settings, message)
+    if change.record is not None:
+        showable.check(change.record)
+    return change
+
+
+def _read(settings: Settings, message: Any) -> Change:
     place = Place(message.topic, message.partition, message.offset)
     topic = topic_of(settings, message.topic)
     if topic.record is Task:

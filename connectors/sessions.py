@@ -8,8 +8,11 @@ live records wait meanwhile: so the two join without hole or repeat.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import structlog
 
 from connectors import frames
 from connectors.errors import TooSlowError
@@ -18,11 +21,13 @@ from schemas.records import TaskEvent, TokenDelta
 from schemas.topics import INFERENCE_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from connectors.frames import Packed, ToClient
     from connectors.log import Logged, Positions
     from schemas.errors import BarnabasError
+
+_log = structlog.get_logger()
 
 REMEMBERED_ENDS = 10_000
 """Tasks whose end is remembered, so that one who watches all is not told twice."""
@@ -143,7 +148,8 @@ class Sessions:
         watched.catching, pending = None, watched.pending
         watched.pending = []
         for logged in records:
-            watched.stream.take(logged)
+            with _alone(logged):
+                watched.stream.take(logged)
         if watched.stream.waits:
             watched.tokens_end = tokens_end
         so_far = [frames.pack(frame) for frame in watched.stream.so_far()]
@@ -151,7 +157,8 @@ class Sessions:
             for packed in so_far:
                 subscriber.tell(packed)
         for logged in pending:
-            self._take(watched, logged, live=False)
+            with _alone(logged):
+                self._take(watched, logged, live=False)
         self._settle(watched)
         return self._to_be_read()
 
@@ -204,10 +211,11 @@ class Sessions:
                 continue  # the tail went back after the broker did
             self._positions[place] = logged.offset + 1
             record = logged.record
-            if isinstance(record, TaskEvent):
-                self._event(record, logged)
-            elif isinstance(record, TokenDelta) and (watched := self._watched.get(record.task_id)):
-                self._take(watched, logged)
+            with _alone(logged):
+                if isinstance(record, TaskEvent):
+                    self._event(record, logged)
+                elif isinstance(record, TokenDelta) and (watched := self._watched.get(record.task_id)):
+                    self._take(watched, logged)
         for task in list(self._waiting):
             self._settle(self._watched[task])
         return self._to_be_read()
@@ -308,3 +316,12 @@ class Sessions:
         self._waiting.discard(task)
         for subscriber in watched.watchers:
             subscriber.tasks.discard(task)
+
+
+@contextmanager
+def _alone(logged: Logged) -> Iterator[None]:
+    """Keep what one record does wrong from the others: it is logged and passed over."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - whatever it is, the next record may be someone else's
+        _log.exception("sessions.unheard", topic=logged.topic, partition=logged.partition, offset=logged.offset)

@@ -6,10 +6,15 @@ log. So folding is idempotent and knows no order: records may come twice, and an
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from schemas.records import Fire, Task, TaskEvent, Timer
 from schemas.tiers import Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_FIRES = 100
 """Fires that a schedule's state keeps, the latest ones."""
@@ -165,7 +170,7 @@ class TimerState(msgspec.Struct, frozen=True, kw_only=True):
         timer: its latest revision; None as long as only fires were read. It is kept once the timer is removed.
         place: where that revision lies.
         removed_at: offset of the tombstone, if one was read; a one-off is removed once it has fired.
-        fires: by slot, the latest last; the first one of a slot counts.
+        fires: by slot, the latest last, of each slot or range the first one; `accounted` tells what they come to.
     """
 
     id: str
@@ -189,9 +194,30 @@ def fold_timer(state: TimerState | None, timer_id: str, record: Timer | Fire | N
         if state.place is None or place.offset > state.place.offset:
             return msgspec.structs.replace(state, timer=record, place=place)
         return state
-    by_slot = {fired.fire.slot: fired for fired in state.fires}
-    known = by_slot.get(record.slot)
+    by_slots = {_slots(fired.fire): fired for fired in state.fires}
+    known = by_slots.get(_slots(record))
     if known is None or place.offset < known.offset:
-        by_slot[record.slot] = Fired(place.offset, record)
-    latest = sorted(by_slot.values(), key=lambda fired: fired.fire.slot)[-MAX_FIRES:]
+        by_slots[_slots(record)] = Fired(place.offset, record)
+    latest = [by_slots[slots] for slots in sorted(by_slots)[-MAX_FIRES:]]
     return msgspec.structs.replace(state, fires=tuple(latest))
+
+
+def accounted(fires: Iterable[Fired]) -> list[Fire]:
+    """Return the fires by slot as readers keep them: each slot is told of by the first fire in the log that does.
+
+    What was told of before is taken off the count of a range that has it among its slots. A fire of which nothing is
+    left is left out.
+    """
+    told: list[tuple[int, int, Fire]] = []
+    for fired in sorted(fires, key=lambda fired: fired.offset):
+        first, last = _slots(fired.fire)
+        if any(begin <= first and last <= end for begin, end, _ in told):
+            continue
+        known = sum(fire.count for begin, end, fire in told if first <= begin and end <= last)
+        if fired.fire.count > known:
+            told.append((first, last, msgspec.structs.replace(fired.fire, count=fired.fire.count - known)))
+    return [fire for _, _, fire in sorted(told, key=lambda row: row[:2])]
+
+
+def _slots(fire: Fire) -> tuple[int, int]:
+    return fire.slot, fire.slot if fire.to_slot is None else fire.to_slot

@@ -13,6 +13,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 from backbone.errors import StoreUnavailableError
+from backbone.redis import key
 from connectors.state import Place, TaskState, TimerState, fold, fold_timer
 from schemas.records import Fire, Task, TaskEvent, Timer
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from redis.asyncio import Redis
+
+    from backbone.settings import Settings
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -48,16 +51,16 @@ class Change(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The name of what it changes in Redis."""
+        """The name of what it changes in Redis, without the prefix."""
         return f"{'task' if self.of_task else 'timer'}:{self.of}"
 
 
 class States:
     """What is known of tasks and schedules."""
 
-    def __init__(self, redis: Redis, task_ttl: timedelta) -> None:
+    def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
-        self._task_ttl = task_ttl
+        self._settings = settings
 
     async def task(self, task_id: str) -> TaskState | None:
         """Return a task's state.
@@ -113,13 +116,13 @@ class States:
             return timer, "0" if timer.active else _ms(SCHEDULE_TTL)
         if task is None:
             raise ValueError("nothing was to be folded")
-        return task, _ms(self._task_ttl)
+        return task, _ms(self._settings.outcome_ttl)
 
     async def _read(self, names: Sequence[str]) -> list[tuple[str, bytes | None]]:
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
-                    pipe.hmget(name, ["v", "s"])
+                    pipe.hmget(key(self._settings, name), ["v", "s"])
                 rows: list[Any] = await pipe.execute()
         except RedisError as error:
             raise StoreUnavailableError from error
@@ -130,8 +133,8 @@ class States:
             return []
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
-                for row in rows:
-                    pipe.eval(_WRITE, 1, *row)
+                for name, version, after, data, ttl in rows:
+                    pipe.eval(_WRITE, 1, key(self._settings, name), version, after, data, ttl)
                 return list(await pipe.execute())
         except RedisError as error:
             raise StoreUnavailableError from error

@@ -1,7 +1,8 @@
 """Pure: one task as its readers hear it, folded from its records in log order.
 
 Of the tokens, those count that carry the latest claim and the next index; all else is of a worker that lost the
-request. The terminal event waits until the tokens that it counts were told, unless they can't come any more.
+request. Their end may bring a last piece of text that is of no token: half a character, or what might have become a stop.
+The terminal event waits for the end of its claim, unless another claim came.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Stream:
     def so_far(self) -> list[Event | Tokens]:
         """Return what one who comes later is to be told first: the events, the text as one piece, the end."""
         told: list[Event | Tokens] = [*self._events]
-        if self._index:
+        if self._texts:
             text = "".join(self._texts)
             self._texts = [text]
             told.append(frames.Tokens(task=self.task, index=0, count=self._index, text=text))
@@ -77,10 +78,11 @@ class Stream:
         if delta.type is DeltaType.CLAIM:
             self._claim = max(self._claim, offset)
             return []
-        if delta.claim != self._claim:
+        if delta.claim != self._claim or delta.claim == self._ended_claim:
             return []
         told = []
-        if delta.token_ids and delta.index == self._index:
+        last_words = delta.type is DeltaType.END and delta.text
+        if (delta.token_ids or last_words) and delta.index == self._index:
             count = len(delta.token_ids)
             told.append(frames.Tokens(task=self.task, index=self._index, count=count, text=delta.text))
             self._index += count
@@ -93,11 +95,12 @@ class Stream:
         if self._end is None:
             return []
         end = self._end[1]
-        complete = end.tokens is None or self._index >= end.tokens
-        claim = self._claim if end.claim is None else end.claim
-        # Nothing more is accepted of a claim that has ended, or that another took over.
-        hopeless = claim < self._claim or (claim >= 0 and claim == self._ended_claim)
-        return self._close() if complete or hopeless else []
+        if end.claim is None:
+            due = end.tokens is None or self._index >= end.tokens
+        else:
+            # Nothing more is accepted of a claim that has ended, or that another took over.
+            due = end.claim < self._claim or end.claim == self._ended_claim
+        return self._close() if due else []
 
     def _close(self) -> list[Event | Tokens]:
         self.over = True

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from backbone.clock import to_datetime
+from connectors.showable import is_time, read_document
+from connectors.state import accounted
 from schemas.records import Status
 from schemas.tiers import Tier
 
@@ -27,6 +28,11 @@ Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"}, exampl
 def iso(ms: int) -> str:
     """Return milliseconds since the epoch as `2026-01-31T08:00:00.000Z`."""
     return to_datetime(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def instant(ms: int | None) -> str | None:
+    """Return a time as `iso` does; None where there is none, or no calendar has it."""
+    return iso(ms) if ms is not None and is_time(ms) else None
 
 
 class View(BaseModel):
@@ -87,9 +93,11 @@ class TaskState(View):
 
 
 class FireView(View):
-    """What became of a slot of a schedule."""
+    """What became of a slot of a schedule, or of a range of slots that were skipped."""
 
     slot: Instant
+    to: Instant | None = Field(None, description="The last slot of the range.")
+    count: int = Field(1, description="How many slots it tells of; none of them is told of by another fire.")
     at: Instant
     outcome: str
     late_by_ms: int | None = None
@@ -220,6 +228,7 @@ def task_state(state: Folded) -> TaskState:
     """Return a folded state as clients see it."""
     accepted, latest, place = state.accepted, state.latest, state.accepted.place if state.accepted else None
     updated = latest.at if latest else accepted.created_at if accepted else None
+    result = _document(latest.result) if latest and latest.result is not None else None
     return TaskState(
         id=state.id,
         key=state.about.key,
@@ -231,12 +240,12 @@ def task_state(state: Folded) -> TaskState:
         topic=place.topic if place else None,
         partition=place.partition if place else None,
         offset=place.offset if place else None,
-        created_at=iso(accepted.created_at) if accepted else None,
-        start_by=iso(accepted.start_by) if accepted else None,
-        deadline=iso(accepted.deadline) if accepted else None,
-        updated_at=None if updated is None else iso(updated),
+        created_at=instant(accepted.created_at) if accepted else None,
+        start_by=instant(accepted.start_by) if accepted else None,
+        deadline=instant(accepted.deadline) if accepted else None,
+        updated_at=instant(updated),
         worker=latest.worker if latest else None,
-        result=msgspec.json.decode(latest.result) if latest and latest.result is not None else None,
+        result=result,
         error=TaskProblem(**problem_fields(latest.error)) if latest and latest.error else None,
         tokens=latest.tokens if latest else None,
         root=state.about.root_id,
@@ -251,29 +260,31 @@ def schedule(state: TimerState, next_slot: int | None) -> Schedule:
     made = timer.template.task if timer else None
     return Schedule(
         id=state.id,
-        task=made and ScheduledTask(kind=made.kind, tier=made.tier, payload=msgspec.json.decode(made.payload)),
-        at=iso(timer.at) if timer and timer.at is not None else None,
+        task=made and ScheduledTask(kind=made.kind, tier=made.tier, payload=_document(made.payload)),
+        at=instant(timer.at) if timer else None,
         cron=timer.cron if timer else None,
         tz=timer.tz if timer else None,
         every=timer.every / 1000 if timer and timer.every else None,
         jitter=timer.jitter / 1000 if timer else 0,
-        next=None if next_slot is None else iso(next_slot),
+        next=instant(next_slot),
         active=state.active,
         revision=timer.revision if timer else 1,
-        created_at=iso(timer.created_at) if timer else None,
+        created_at=instant(timer.created_at) if timer else None,
         topic=place.topic if place else None,
         partition=place.partition if place else None,
         offset=place.offset if place else None,
         fires=[
             FireView(
-                slot=iso(fired.fire.slot),
-                at=iso(fired.fire.at),
-                outcome=fired.fire.outcome.value,
-                late_by_ms=fired.fire.late_by,
-                reason=fired.fire.reason,
-                task_id=fired.fire.task_id,
+                slot=iso(fire.slot),
+                to=instant(fire.to_slot),
+                count=fire.count,
+                at=iso(fire.at),
+                outcome=fire.outcome.value,
+                late_by_ms=fire.late_by,
+                reason=fire.reason,
+                task_id=fire.task_id,
             )
-            for fired in state.fires
+            for fire in accounted(state.fires)
         ],
     )
 
@@ -285,6 +296,13 @@ def kind(record: KindRecord) -> Kind:
         tier=record.tier,
         service=record.service,
         description=record.description,
-        payload_schema=msgspec.json.decode(record.payload_schema),
-        result_schema=msgspec.json.decode(record.result_schema),
+        payload_schema=read_document(record.payload_schema),
+        result_schema=read_document(record.result_schema),
     )
+
+
+def _document(data: bytes) -> Any:
+    try:
+        return read_document(data)
+    except ValueError:
+        return None  # it was folded before records were held against `showable`

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from connectors import views
 from connectors.errors import PayloadTooLargeError, RequestError
@@ -78,8 +79,8 @@ def handle(app: FastAPI) -> None:
             raise error
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
-        field = ".".join(path[1:] if path[0] in {"body", "path", "query", "header"} else path)
-        return answer(RequestError(first["msg"], field=field or None), HTTPStatus.UNPROCESSABLE_ENTITY)
+        field = ".".join(path[1:] if path[0] in {"body", "path", "query", "header"} and path[1:] else path)
+        return answer(RequestError(first["msg"], field=field), HTTPStatus.UNPROCESSABLE_ENTITY)
 
     async def http(_request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
@@ -105,12 +106,8 @@ def strict_route(max_bytes: int) -> type[APIRoute]:
     class StrictRequest(Request):
         async def body(self) -> bytes:
             if not hasattr(self, "_read"):
-                self._read = bytearray()
-                async for chunk in self.stream():
-                    self._read += chunk
-                    if len(self._read) > max_bytes:
-                        raise PayloadTooLargeError(f"a body has at most {max_bytes} bytes", field="body")
-            return bytes(self._read)
+                self._read = await _whole(self, max_bytes)
+            return self._read
 
         async def json(self) -> Any:
             try:
@@ -133,6 +130,18 @@ def strict_route(max_bytes: int) -> type[APIRoute]:
             return strictly
 
     return StrictRoute
+
+
+async def _whole(request: Request, max_bytes: int) -> bytes:
+    read = bytearray()
+    try:
+        async for chunk in request.stream():
+            read += chunk
+            if len(read) > max_bytes:
+                raise PayloadTooLargeError(f"a body has at most {max_bytes} bytes", field="body")
+    except ClientDisconnect:
+        raise RequestError("the body did not come whole", field="body") from None
+    return bytes(read)
 
 
 def _check_type(request: Request) -> None:

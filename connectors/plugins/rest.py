@@ -5,18 +5,21 @@ OpenAPI at `/openapi.json` describes it, problems included; `/docs` shows that t
 
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import quote
 
 import prometheus_client
 from fastapi import APIRouter, Depends, Header, Response, Security
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyHeader
 
 from backbone.clock import now_ms
 from backbone.errors import StoreUnavailableError
 from backbone.security.identity import Principal
 from connectors import views
-from connectors.door import Door
+from connectors.door import Door, max_request
 from connectors.gateway import MAX_KEY
 from connectors.plugin import Plugin, Services
+from connectors.plugins import docs
 from connectors.plugins.problems import described, handle, strict_route
 from connectors.plugins.rest_models import ScheduleBody, TaskBody
 from connectors.schedules import next_slot
@@ -25,7 +28,6 @@ from connectors.state import TimerState
 UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 BODY = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
-BODY_SLACK = 64 * 1024
 
 # Shown in OpenAPI; what it holds is judged by the gateway.
 _authorization = APIKeyHeader(
@@ -42,9 +44,9 @@ class RestPlugin(Plugin):
     def open(self, door: Door) -> None:
         """Put the routes on the port."""
         handle(door.app)
-        max_bytes = 2 * self.services.settings.max_payload_bytes + BODY_SLACK
         door.app.include_router(_about(self.services))
-        door.app.include_router(_v1(self.services, strict_route(max_bytes)))
+        door.app.include_router(_v1(self.services, strict_route(max_request(self.services.settings))))
+        docs.serve(door.app)
 
 
 def _about(services: Services) -> APIRouter:
@@ -95,6 +97,9 @@ def _v1(services: Services, route: type) -> APIRouter:
         principal: Caller, body: TaskBody, response: Response, idempotency_key: IdempotencyKey = None
     ) -> views.Receipt:
         """Hand in a task. When this answers it is durable, and done at least once."""
+        if idempotency_key and body.idempotency_key and idempotency_key != body.idempotency_key:
+            wrong = {"loc": ("header", "Idempotency-Key"), "msg": "is another than the body's idempotency_key"}
+            raise RequestValidationError([wrong])
         accepted = await gateway.submit(principal, body.submission(idempotency_key))
         response.headers["Location"] = f"/v1/tasks/{accepted.task.id}"
         return views.receipt(accepted.task, accepted.place)
@@ -129,11 +134,11 @@ def _v1(services: Services, route: type) -> APIRouter:
     async def schedule(principal: Caller, body: ScheduleBody, response: Response) -> views.Schedule:
         """Make a task later, or again and again."""
         state = await schedules.put(principal, body.wish())
-        response.headers["Location"] = f"/v1/schedules/{state.id}"
+        response.headers["Location"] = f"/v1/schedules/{quote(state.id, safe='')}"
         return _shown(state)
 
     @router.get(
-        "/schedules/{schedule_id}",
+        "/schedules/{schedule_id:path}",
         response_model_exclude_none=True,
         tags=["schedules"],
         responses=described(HTTPStatus.NOT_FOUND),
@@ -143,7 +148,7 @@ def _v1(services: Services, route: type) -> APIRouter:
         return _shown(await schedules.find(principal, schedule_id))
 
     @router.delete(
-        "/schedules/{schedule_id}", status_code=204, tags=["schedules"], responses=described(HTTPStatus.NOT_FOUND)
+        "/schedules/{schedule_id:path}", status_code=204, tags=["schedules"], responses=described(HTTPStatus.NOT_FOUND)
     )
     async def unschedule(principal: Caller, schedule_id: str) -> None:
         """Remove a schedule; what it has made goes on."""

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
+from unicodedata import category
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic_core import PydanticCustomError
 
 from backbone.clock import to_ms
 from connectors.gateway import MAX_KEY, MAX_STEPS, StepWish, Submission
 from connectors.schedules import Wish
+from connectors.showable import is_time
 from schemas.tiers import Tier
 
 Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
 KindName = Annotated[str, Field(min_length=1, max_length=200, examples=["cron.parse"])]
 Payload = Annotated[dict[str, Any], Field(description="What the kind wants: see GET /v1/kinds.")]
-Instant = Annotated[AwareDatetime, PlainSerializer(lambda value: value.isoformat(), return_type=str)]
+
+
+def _in_utc(value: datetime) -> datetime:
+    if not is_time(to_ms(value)):
+        raise PydanticCustomError("time", "is before the year 1 or after the year 9999 in UTC")
+    return value
+
+
+def _no_controls(value: str) -> str:
+    if value in {".", ".."} or any(category(character) == "Cc" for character in value):
+        raise PydanticCustomError("id", "has no control characters, and is neither `.` nor `..`: paths would lose it")
+    return value
+
+
+Instant = Annotated[
+    AwareDatetime, AfterValidator(_in_utc), PlainSerializer(lambda value: value.isoformat(), return_type=str)
+]
+ScheduleId = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_controls)]
 
 MAX_SECONDS = timedelta(days=3660).total_seconds()
 
@@ -78,9 +98,7 @@ class ScheduleBody(Body):
     cron: str | None = Field(None, max_length=200, description="Five fields, or six with seconds first.")
     tz: str | None = Field(None, max_length=64, description="Time zone of `cron`; UTC by default.")
     every: float | None = Field(None, ge=0.001, le=MAX_SECONDS, description="Seconds from one to the next.")
-    id: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
-        None, description="The same id replaces the schedule."
-    )
+    id: ScheduleId | None = Field(None, description="The same id replaces the schedule.")
     jitter: float = Field(0, ge=0, le=MAX_SECONDS, description="Seconds by which each may be late, at random.")
 
     def wish(self) -> Wish:

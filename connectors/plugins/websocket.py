@@ -21,6 +21,7 @@ from connectors.door import header
 from connectors.errors import RequestError
 from connectors.gateway import MAX_KEY, StepWish, Submission
 from connectors.plugin import Plugin
+from connectors.showable import is_time
 from schemas.errors import BarnabasError
 
 if TYPE_CHECKING:
@@ -174,6 +175,8 @@ def _submission(frame: frames.Submit | frames.Ask) -> Submission:
         if value is not None and not 1 <= len(value) <= MAX_KEY:
             raise RequestError(f"is 1 to {MAX_KEY} characters long", field=name)
     if isinstance(frame, frames.Submit):
+        if frame.deadline is not None and not is_time(to_ms(frame.deadline)):
+            raise RequestError("is before the year 1 or after the year 9999 in UTC", field="deadline")
         return Submission(
             kind=frame.kind,
             payload=frame.payload,

@@ -53,7 +53,12 @@ class Played:
         )
         await self.producer.send(KINDS, kind, record)
 
-    async def say(self, task: Task, status: Status, **fields: Any) -> int:
+    async def say(self, task: Task, status: Status, last_words: str = "", **fields: Any) -> int:
+        if status.terminal and "claim" in fields:  # a worker ends its tokens before it tells of the end
+            end = TokenDelta(
+                task_id=task.id, type=DeltaType.END, claim=fields["claim"], index=fields["tokens"], text=last_words
+            )
+            await self.producer.send(TOKENS, task.key, end)
         event = outcome.event(task, status, now=now_ms(), worker="tests", **fields)
         return (await self.producer.send(RESULTS, task.key, event))[1]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import uuid
 
 import pytest
@@ -162,7 +163,7 @@ async def test_a_cancel_that_comes_after_the_outcome_loses(edge, services, setti
     redis = connect(settings)
     # The worker has settled its outcome and has not produced it yet.
     done = outcome.ended(task, Status.SUCCEEDED, now=1, worker="tests", result=b"1")
-    await OutcomeStore(redis, settings.outcome_ttl).settle(done)
+    await OutcomeStore(redis, settings).settle(done)
     await redis.aclose()
     refused = await edge.http.delete(f"/v1/tasks/{task.id}")
     assert (refused.status_code, refused.json()["detail"]) == (409, "it had succeeded")
@@ -218,7 +219,17 @@ BAD = [
     (b"{", 400, "request.invalid", "body"),
     (b"", 400, "request.invalid", "body"),
     ({"kind": "test.echo", "payload": {"x": 1, "z": "y" * 600_000}}, 413, "payload.too_large", "payload"),
-    (b'{"kind": "' + b"y" * 3_000_000, 413, "payload.too_large", "body"),
+    (b'{"kind": "' + b"y" * 4_000_000, 413, "payload.too_large", "body"),
+    (b"null", 422, "request.invalid", "body"),
+    (b"[]", 422, "request.invalid", "body"),
+    (b'"x"', 422, "request.invalid", "body"),
+    ({**ECHO, "deadline": "0001-01-01T00:00:00+14:00"}, 422, "request.invalid", "deadline"),
+    (
+        {"kind": "llm.chat", "payload": {"messages": json.loads("[" * 300 + "]" * 300)}},
+        422,
+        "payload.invalid",
+        "payload",
+    ),
 ]
 
 
@@ -239,6 +250,7 @@ async def test_a_bad_submit_names_its_field(edge, body, status, code, field):
         ({"type": "submit", "kind": "test.echo", "payload": {"x": "1"}}, "payload.invalid", "payload.x"),
         ({"type": "submit", "kind": "no.such", "payload": {}}, "kind.unknown", "kind"),
         ({"type": "submit", "kind": "test.echo", "payload": {"x": 1}, "teir": 1}, "request.invalid", None),
+        ({"type": "submit", **ECHO, "deadline": "9999-12-31T23:59:59-14:00"}, "request.invalid", "deadline"),
         ({"type": "ask", "prompt": "x", "messages": []}, "request.invalid", "prompt"),
         ({"type": "ask", "prompt": "x", "options": {"messages": []}}, "request.invalid", "options.messages"),
         ({"type": "ask", "prompt": "x", "tier": "no"}, "request.invalid", "tier"),
@@ -309,6 +321,7 @@ async def test_schedules_are_made_changed_looked_at_and_removed(edge, services):
         {
             "slot": "1970-01-01T00:00:00.000Z",
             "at": "1970-01-01T00:00:01.500Z",
+            "count": 1,
             "outcome": "late",
             "late_by_ms": 1_500,
             "task_id": "t",
@@ -340,12 +353,79 @@ async def test_schedules_are_made_changed_looked_at_and_removed(edge, services):
         ({"at": "2030-01-01T00:00:00"}, "at"),
         ({"every": 0}, "every"),
         ({"every": 5, "tz": "UTC"}, "tz"),
+        ({"at": "0001-01-01T00:00:00+14:00"}, "at"),
+        ({"at": "9999-12-31T23:59:59-14:00"}, "at"),
+        ({"every": 5, "id": "a\nb"}, "id"),
+        ({"every": 5, "id": "a\x00"}, "id"),
+        ({"every": 5, "id": ".."}, "id"),
+        ({"every": 5, "id": ""}, "id"),
     ],
 )
 async def test_a_bad_schedule_names_its_field(edge, times, field):
     response = await edge.http.post("/v1/schedules", json={"task": ECHO, **times})
     assert response.status_code in {400, 422}
     assert (response.json()["code"], response.json()["field"]) == ("request.invalid", field)
+
+
+@pytest.mark.parametrize("identity", ["grüße 早上", "a/b?c#d%20", '"quoted"\\', "..."])
+async def test_a_schedule_of_any_id_is_found_where_it_is_said_to_be(edge, identity):
+    made = await edge.http.post("/v1/schedules", json={"task": ECHO, "every": 3_600, "id": identity})
+    assert (made.status_code, made.json()["id"]) == (201, identity), made.text
+    found = await edge.http.get(made.headers["Location"])
+    assert (found.status_code, found.json()["id"]) == (200, identity)
+    assert (await edge.http.delete(made.headers["Location"])).status_code == 204
+
+
+async def test_an_idempotency_key_that_is_given_twice_is_the_same_one(edge):
+    key = str(uuid.uuid4())
+    body = {**ECHO, "idempotency_key": key}
+    refused = await edge.http.post("/v1/tasks", json=body, headers={"Idempotency-Key": "another"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "Idempotency-Key")
+    assert (await edge.http.post("/v1/tasks", json=body, headers={"Idempotency-Key": key})).status_code == 202
+
+
+async def test_a_payload_fits_however_it_is_escaped(edge, services):
+    await services.announce("test.text", {"type": "object"})
+    body = b'{"kind": "test.text", "payload": {"t": "' + b"\\u0061" * 500_000 + b'"}}'
+    headers = {"Content-Type": "application/json"}
+    response = await edge.http.post("/v1/tasks", content=body, headers=headers, timeout=30)
+    assert response.status_code == 202, response.text
+
+
+async def test_one_strange_event_loses_nobody_elses(edge, services):
+    import msgspec
+
+    from backbone import outcome
+    from schemas.topics import RESULTS
+
+    async with edge.socket() as socket:
+        receipt = (await socket.ask("accepted", type="submit", **ECHO))["task"]
+        task = task_of(receipt)
+        started = outcome.event(task, Status.STARTED, now=now_ms(), worker="tests")
+        for strange in (
+            msgspec.structs.replace(started, at=10**17),
+            msgspec.structs.replace(started, at=10**17, status=Status.SUCCEEDED),
+            msgspec.structs.replace(started, status=Status.SUCCEEDED, result=b"no document"),
+            msgspec.structs.replace(started, task_id="other\x00", at=-(10**18)),
+        ):
+            await services.producer.send(RESULTS, task.key, strange)
+        await services.say(task, Status.SUCCEEDED, result=b"[1]")
+        _, events = await socket.hear_all()
+        assert [(event["status"], event["result"]) for event in events] == [("succeeded", [1])]
+    state = await edge.until(f"/v1/tasks/{task.id}", lambda body: body["status"] == "succeeded")
+    assert state["result"] == [1]
+
+
+async def test_the_last_words_of_an_answer_are_told_before_its_end(edge, services):
+    async with edge.socket() as socket:
+        receipt = (await socket.ask("accepted", **ASK))["task"]
+        task = task_of(receipt)
+        claim = await services.claim(task)
+        await services.tokens(task, claim, 0, "Hel")
+        await services.say(task, Status.SUCCEEDED, "lo", claim=claim, tokens=1, result=b"{}")
+        assert (await socket.hear_all())[0] == "Hello"
+        await socket.ask("subscribed", type="subscribe", task=task.id)
+        assert (await socket.hear_all())[0] == "Hello"
 
 
 async def test_what_the_edge_says_of_itself(edge):
@@ -363,7 +443,17 @@ async def test_what_the_edge_says_of_itself(edge):
     answers = document["paths"]["/v1/tasks"]["post"]["responses"]
     assert {"202", "400", "401", "409", "413", "422", "503"} <= answers.keys()
     assert "application/problem+json" in answers["422"]["content"]
-    assert (await edge.http.get("/docs")).status_code == 200
+
+
+async def test_the_page_of_the_api_loads_nothing_from_elsewhere(edge):
+    page = await edge.http.get("/docs")
+    assert page.status_code == 200
+    loaded = re.findall(r"""(?:src|href)=["']([^"']+)""", page.text)
+    assert len(loaded) == 3
+    assert "://" not in page.text
+    for path in loaded:
+        assert (await edge.http.get(path)).status_code == 200
+    assert (await edge.http.get("/redoc")).status_code == 404
     missing = await edge.http.get("/nowhere")
     assert (missing.status_code, missing.headers["Content-Type"]) == (404, "application/problem+json")
 

@@ -78,9 +78,46 @@ def test_a_kind_comes_and_goes(kinds):
         kinds.find("k")
 
 
-@pytest.mark.parametrize("schema", [b"{", {"type": "nonsense"}, b"5"])
+STRANGE = [
+    b"{",
+    b"5",
+    b'{"properties":' * 3000 + b"{}" + b"}" * 3000,
+    b'{"default":' + b"[" * 300 + b"]" * 300 + b"}",
+    {"type": "nonsense"},
+    {"$ref": "#"},
+    {"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#"}}},
+    {"$ref": "#/$defs/nowhere"},
+    {"properties": {"a": {"items": {"$dynamicRef": "#nowhere"}}}},
+    {"properties": {"a": {"$ref": "https://example.org/schema"}}},
+    {"$id": "https://example.org/a", "$ref": "b"},
+]
+
+
+@pytest.mark.parametrize("schema", STRANGE)
 def test_a_schema_that_is_none_disturbs_nothing(kinds, schema):
     kinds.put("bad", announced(schema, "bad"))
     with pytest.raises(KindUnknownError):
         kinds.find("bad")
     kinds.check("k", {"n": 1})
+
+
+@pytest.mark.parametrize(
+    ("schema", "payload"),
+    [
+        ({"properties": {"a": {"$ref": "#/properties/a"}}}, {"a": 1}),
+        ({"properties": {"a": {"multipleOf": 0.1}}}, {"a": 10**400}),
+    ],
+)
+def test_a_payload_that_can_not_be_held_against_its_schema_is_refused(kinds, schema, payload):
+    kinds.put("odd", announced(schema, "odd"))
+    kinds.check("odd", {})
+    with pytest.raises(PayloadError) as refused:
+        kinds.check("odd", payload)
+    assert refused.value.field == "payload"
+
+
+def test_a_schema_may_speak_of_itself(kinds):
+    kinds.put("tree", announced({"properties": {"inner": {"$ref": "#"}}, "additionalProperties": False}, "tree"))
+    kinds.check("tree", {"inner": {"inner": {}}})
+    with pytest.raises(PayloadError):
+        kinds.check("tree", {"inner": {"other": {}}})

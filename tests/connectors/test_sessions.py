@@ -56,12 +56,12 @@ class Client:
     @property
     def text(self):
         """The text, held against holes and repeats."""
-        text = ""
+        text, count = "", 0
         for frame in self.listen():
             if isinstance(frame, Tokens):
-                assert frame.index == len(text)
-                assert frame.count == len(frame.text)
+                assert frame.index == count
                 text += frame.text
+                count += frame.count
         return text
 
     @property
@@ -101,8 +101,11 @@ def logs(draw):
             places[worker] += len(text)
             if worker == latest:
                 accepted += text
-    log.append(tokens(latest, len(accepted), "", DeltaType.END))
-    return log, accepted, event(Status.SUCCEEDED, claim=latest, tokens=len(accepted))
+    # What the model held back comes with the end and is of no token.
+    tail = draw(st.sampled_from(["", "\N{REPLACEMENT CHARACTER}", "so"]))
+    end = TokenDelta(task_id=TASK, type=DeltaType.END, claim=latest, index=len(accepted), text=tail)
+    log.append(end)
+    return log, accepted + tail, event(Status.SUCCEEDED, claim=latest, tokens=len(accepted))
 
 
 def merged(draw, log, end):
@@ -136,6 +139,7 @@ def test_everyone_gets_exactly_the_accepted_text_whenever_they_come(made, data):
     assert early.text == accepted
     assert [type(frame) for frame in early.ends] == [Event]
     assert early.told[-1] is early.ends[0]
+    assert early.ends[0].tokens == sum(frame.count for frame in early.told if isinstance(frame, Tokens))
     if cut < len(rows) and second.told:
         assert second.text == accepted
         assert len(second.ends) == 1
@@ -200,8 +204,41 @@ def test_the_end_waits_for_its_tokens():
     client = watching(sessions)
     sessions.feed([logged(TOKENS, 0, claim()), logged(RESULTS, 0, event(Status.SUCCEEDED, claim=0, tokens=2))])
     assert client.listen() == []
-    sessions.feed([logged(TOKENS, 1, tokens(0, 0, "ab"))])
+    sessions.feed([logged(TOKENS, 1, tokens(0, 0, "a")), logged(TOKENS, 2, tokens(0, 1, "b"))])
+    assert (client.text, client.ends) == ("ab", [])
+    sessions.feed([logged(TOKENS, 3, end(0, 2))])
     assert (client.text, len(client.ends)) == ("ab", 1)
+
+
+def end(claim_offset, index, text=""):
+    return TokenDelta(task_id=TASK, type=DeltaType.END, claim=claim_offset, index=index, text=text)
+
+
+def test_an_answer_may_be_nothing_but_what_its_end_brings():
+    sessions = fresh()
+    early = watching(sessions)
+    sessions.feed([logged(TOKENS, 0, claim()), logged(TOKENS, 1, end(0, 0, "so"))])
+    late = watching(sessions)
+    sessions.feed([logged(TOKENS, 2, end(0, 0, "so")), logged(TOKENS, 3, tokens(0, 0, "more"))])
+    sessions.feed([logged(RESULTS, 0, event(Status.SUCCEEDED, claim=0, tokens=0))])
+    for client in (early, late):
+        assert (client.text, len(client.ends)) == ("so", 1)
+
+
+def test_a_record_that_can_not_be_told_disturbs_no_other():
+    sessions = fresh()
+    client = watching(sessions)
+    strange = msgspec.structs.replace(event(Status.STARTED), at=10**17)
+    sessions.feed([logged(RESULTS, 0, strange), logged(RESULTS, 1, event(Status.PROGRESS))])
+    assert [frame.status for frame in client.listen()] == ["progress"]
+    sessions.feed([logged(RESULTS, 0, event(Status.STARTED))])
+    assert len(client.listen()) == 1
+    late = Client(fresh())
+    catch_up = late.sessions.reserve(TASK, 0)
+    late.sessions.watch(late.subscriber, TASK)
+    late.sessions.feed([logged(RESULTS, 0, strange), logged(RESULTS, 1, event(Status.PROGRESS))])
+    late.sessions.caught_up(catch_up, [logged(RESULTS, 0, strange), logged(TOKENS, 0, claim())])
+    assert [frame.status for frame in late.listen()] == ["progress"]
 
 
 def test_an_end_waits_no_longer_than_its_tokens_can_come():

@@ -1,9 +1,11 @@
 """The folds of the projection: any order, any repeats, the same state."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.state import MAX_FIRES, Place, fold, fold_timer
+from connectors import views
+from connectors.state import MAX_FIRES, Place, accounted, fold, fold_timer
 from schemas.records import Fire, FireOutcome, Status, Task, TaskEvent, Template, Timer
 from schemas.tiers import Tier
 
@@ -66,6 +68,17 @@ def test_the_task_of_a_state_is_what_events_need():
     assert folded([(event(Status.STARTED), Place("results", 0, 9))]).began == 1_500
 
 
+def test_a_state_of_any_event_can_be_shown():
+    """States that were folded before strange records were passed over are still read."""
+    strange = msgspec.structs.replace(event(Status.SUCCEEDED), at=10**17, result=b"no document")
+    far = msgspec.structs.replace(task(), created_at=-(10**17), deadline=10**30)
+    shown = views.task_state(folded([(far, Place("tasks", 0, 0)), (strange, Place("results", 0, 0))]))
+    assert (shown.status, shown.updated_at, shown.created_at, shown.deadline, shown.result) == (
+        "succeeded", None, None, None, None,
+    )  # fmt: skip
+    assert shown.start_by is not None
+
+
 def timer(revision=1):
     template = Template(task=Task(kind="cron.parse"))
     return Timer(id="x", owner="ann", tenant="acme", template=template, created_at=1, revision=revision, every=5)
@@ -105,3 +118,39 @@ def test_a_schedule_keeps_its_latest_fires():
         fire = Fire(timer_id="x", slot=slot, outcome=FireOutcome.FIRED, at=slot)
         state = fold_timer(state, "x", fire, Place("fired", 0, slot))
     assert [fired.fire.slot for fired in state.fires] == list(range(50, MAX_FIRES + 50))
+
+
+def fired(slot, to=None, count=1):
+    outcome = FireOutcome.FIRED if to is None else FireOutcome.SKIPPED
+    return Fire(timer_id="x", slot=slot, outcome=outcome, at=0, to_slot=to, count=count)
+
+
+def folded_fires(fires):
+    state = None
+    for offset, fire in fires:
+        state = fold_timer(state, "x", fire, Place("fired", 0, offset))
+    return state
+
+
+def test_slots_that_were_told_of_are_taken_off_a_range():
+    state = folded_fires(enumerate([fired(10), fired(10, 50, 5), fired(30), fired(60), fired(60), fired(10, 80, 8)]))
+    shown = [(fire.slot, fire.to_slot, fire.count) for fire in accounted(state.fires)]
+    assert shown == [(10, None, 1), (10, 50, 4), (10, 80, 2), (60, None, 1)]
+    view = views.schedule(state, None).fires[1]
+    assert (view.slot, view.to, view.count) == ("1970-01-01T00:00:00.010Z", "1970-01-01T00:00:00.050Z", 4)
+
+
+@given(st.data())
+def test_each_slot_of_a_schedule_counts_once(data):
+    """Fires as a timer writes them that may die after any: from a slot on that it has not written down yet."""
+    fires, saved, latest = [], 0, 0
+    for _ in range(data.draw(st.integers(1, 6))):
+        last = data.draw(st.integers(1, 4)) + max(saved, latest)
+        some = [fired(slot) for slot in range(saved + 1, last + 1)]
+        if data.draw(st.booleans()):
+            some = [fired(saved + 1, last, last - saved)]
+        fires += some
+        latest = max(latest, last)
+        saved = data.draw(st.sampled_from([saved, latest]))
+    rows = data.draw(st.permutations(list(enumerate(fires))))
+    assert sum(fire.count for fire in accounted(folded_fires(rows).fires)) == latest

@@ -1,0 +1,90 @@
+"""Pure: whether a record can be shown: its times are in a calendar, its documents are JSON that is not endless.
+
+The codec lets any integer be a time and any bytes a document. Whoever reads a record at the edge holds it against this
+first, so that one strange record is passed over and never met again where other people's answers are made.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from backbone.clock import to_ms
+from schemas.codec import CodecError
+from schemas.records import Fire, Task, TaskEvent, Timer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOST_NESTED = 200
+"""How deep a document may nest that is shown; whatever writes JSON here gives up a little beyond that."""
+
+_FIRST, _LAST = to_ms(datetime.min.replace(tzinfo=UTC)), to_ms(datetime.max.replace(tzinfo=UTC))
+_TIMES: Mapping[type[msgspec.Struct], tuple[str, ...]] = {
+    Task: ("created_at", "start_by", "deadline", "chain_deadline"),
+    TaskEvent: ("at",),
+    Timer: ("at", "created_at", "since"),
+    Fire: ("slot", "to_slot", "at"),
+}
+
+
+def check(record: msgspec.Struct) -> None:
+    """Refuse a record that can't be shown.
+
+    Raises:
+        CodecError: names the field.
+    """
+    for name in _TIMES.get(type(record), ()):
+        time = getattr(record, name)
+        if time is not None and not is_time(time):
+            raise CodecError("no calendar has this time", field=name)
+    if isinstance(record, TaskEvent) and record.result is not None:
+        _check_document(record.result, "result")
+    if isinstance(record, Timer) and record.template.task is not None:
+        _check_document(record.template.task.payload, "template.task.payload")
+
+
+def is_time(ms: int) -> bool:
+    """Whether milliseconds since the epoch lie in the years 1 to 9999."""
+    return _FIRST <= ms <= _LAST
+
+
+def read_document(document: bytes) -> Any:
+    """Return a JSON document.
+
+    Raises:
+        ValueError: it is none, or nests too deeply.
+    """
+    try:
+        value = msgspec.json.decode(document)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    if is_deep(document, value):
+        raise ValueError("is nested too deeply")
+    return value
+
+
+def is_deep(document: bytes, value: Any) -> bool:
+    """Whether a value nests deeper than may be shown; `document` is its JSON."""
+    # Each level has a bracket of its own: few documents have so many that their depth is to be measured.
+    if document.count(b"[") + document.count(b"{") <= MOST_NESTED:
+        return False
+    level = [value]
+    for _ in range(MOST_NESTED):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, list | dict)
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, list | dict)
+        ]
+    return bool(level)
+
+
+def _check_document(document: bytes, field: str) -> None:
+    try:
+        read_document(document)
+    except ValueError as error:  # msgspec's own among them
+        raise CodecError(f"not a JSON document: {error}", field=field) from None
