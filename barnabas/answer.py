@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from barnabas.errors import ClientError
 from barnabas.fold import ended
-from barnabas.replies import Event
+from barnabas.replies import Event, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from barnabas.channel import Subscription
-    from barnabas.replies import Receipt, Result, Tokens
+    from barnabas.replies import Receipt, Result
 
     Open = Callable[[], AbstractAsyncContextManager[Subscription]]
 
@@ -71,13 +71,14 @@ class Answer:
         """
         async with aclosing(self.frames()) as frames:
             async for frame in frames:
-                if not isinstance(frame, Event) and frame.text:
+                if isinstance(frame, Tokens) and frame.text:
                     yield frame.text
 
-    async def frames(self) -> AsyncGenerator[Event | Tokens]:
-        """Yield all that happens, tokens and events, in place of the text alone; it raises as iteration does."""
+    async def frames(self) -> AsyncGenerator[Receipt | Event | Tokens]:
+        """Yield the receipt and all that happens, in place of the text alone; it raises as iteration does."""
         async with self._opened() as sub:
             self._receipt = sub.receipt
+            yield self.receipt
             async for frame in sub:
                 yield frame
                 if isinstance(frame, Event) and frame.last:

@@ -5,21 +5,41 @@ Nothing heavy is imported here, so that `--help` and completion answer at once: 
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from barnabas.commands import run, state, work
 from barnabas.local import commands as local
+from barnabas.usage import Commands
 
 app = typer.Typer(
     name="barnabas",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="An assistant backbone on Apache Kafka: four priority tiers, streaming inference and a resumable edge.",
 )
 app.add_typer(run.app)
 app.add_typer(local.app)
 app.add_typer(work.app)
 app.add_typer(state.app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"barnabas {version('barnabas-backbone')}")
+        raise typer.Exit
+
+
+@app.callback(no_args_is_help=True)
+def common(
+    *,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """An assistant backbone on Apache Kafka: four priority tiers, streaming inference and a resumable edge."""
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from barnabas.errors import ClientError, TaskCancelledError, TaskExpiredError, WaitTimeoutError
 from barnabas.page import Page
-from barnabas.replies import Event, Reply
+from barnabas.replies import Receipt, Reply, Tokens
 from schemas.errors import BarnabasError
 from schemas.records import Status
 from schemas.tiers import Tier
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from barnabas.client import Client
-    from barnabas.replies import Receipt, Schedule
+    from barnabas.replies import Schedule
 
 SAMPLES = resources.files("barnabas") / "samples"
 MAILS = ("invoice", "newsletter", "personal")
@@ -230,8 +230,9 @@ class Demo:
             doing.tokens = 0
             async with aclosing(answer.frames()) as frames:
                 async for frame in frames:
-                    doing.record = answer.receipt
-                    if isinstance(frame, Event):
+                    if isinstance(frame, Receipt):
+                        doing.record = frame
+                    if not isinstance(frame, Tokens):
                         continue
                     doing.first_token_ms = doing.first_token_ms or doing.since()
                     doing.tokens += frame.count

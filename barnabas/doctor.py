@@ -27,14 +27,13 @@ from barnabas import topics
 from barnabas.errors import NoStackError, PortTakenError
 from barnabas.local import control, processes
 from barnabas.local.home import MIGRATIONS, Home
-from barnabas.local.ports import Ports, check_free
+from barnabas.local.ports import HOST, Ports, check_free
 from barnabas.replies import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from backbone.settings import Settings
-    from barnabas.local.home import Running
 
 PYTHONS = ((3, 11), (3, 13))
 DISK = 3 * 1024**3
@@ -52,7 +51,7 @@ class Check(msgspec.Struct, frozen=True):
         name: of the check.
         ok: whether it is well.
         detail: what was found.
-        way_out: what to do, where it is not well.
+        way_out: what to do; nothing where it is well.
     """
 
     name: str
@@ -64,15 +63,16 @@ class Check(msgspec.Struct, frozen=True):
 async def examine(settings: Settings) -> list[Check]:
     """Return all checks: of the machine, of the home, and of the stack that runs."""
     home = Home(settings.home)
-    return [
+    checks = [
         python(sys.version_info[:2]),
         disk(settings.home),
         memory(),
         java(),
         layout(home),
         *model(settings),
-        *await (_running(settings, home) if control.is_running(home) else _at_rest(settings)),
+        *await (_running(settings, home) if control.is_running(home) else _without_a_stack(settings)),
     ]
+    return [msgspec.structs.replace(check, way_out="") if check.ok else check for check in checks]
 
 
 def python(found: tuple[int, ...]) -> Check:
@@ -122,7 +122,7 @@ def layout(home: Home) -> Check:
     """Check that this version can open the home."""
     known = len(MIGRATIONS) + 1
     if not home.version.exists():
-        return Check("home", ok=True, detail=f"{home.path} is empty: `barnabas up` makes it")
+        return _no_layout(home)
     text = home.version.read_text(encoding="utf-8").strip()
     readable = text.isdecimal() and 1 <= int(text) <= known
     return Check(
@@ -131,6 +131,19 @@ def layout(home: Home) -> Check:
         f"{home.path}, layout {text} (this version knows up to {known})",
         "upgrade Barnabas, or set BARNABAS_HOME to another folder",
     )
+
+
+def _no_layout(home: Home) -> Check:
+    there = sorted(entry.name for entry in home.path.iterdir()) if home.path.exists() else []
+    if foreign := home.foreign() if there else []:
+        return Check(
+            "home",
+            ok=False,
+            detail=f"{home.path} holds {foreign[0]!r} but no {home.version.name}: `barnabas up` refuses it",
+            way_out="move that away, or set BARNABAS_HOME to another folder",
+        )
+    held = f"holds {', '.join(there)} and no data yet" if there else "is empty"
+    return Check("home", ok=True, detail=f"{home.path} {held}: `barnabas up` makes it")
 
 
 def model(settings: Settings) -> Iterable[Check]:
@@ -144,6 +157,15 @@ def model(settings: Settings) -> Iterable[Check]:
         f"{settings.model} at {folder}",
         "`barnabas up` converts it once; the log of inference-worker says how far it is",
     )
+
+
+async def _without_a_stack(settings: Settings) -> list[Check]:
+    """Check services that somebody runs by hand, where they are; else what a start needs."""
+    if not processes.embeds_kafka(settings):
+        by_hand = await services(f"http://{HOST}:{settings.edge_port}", set())
+        if len(by_hand) > 1:
+            return [await asyncio.to_thread(kafka, settings), await valkey(settings), *by_hand]
+    return await _at_rest(settings)
 
 
 async def _at_rest(settings: Settings) -> list[Check]:
@@ -202,7 +224,7 @@ async def _running(settings: Settings, home: Home) -> list[Check]:
         stack,
         await asyncio.to_thread(kafka, real),
         await valkey(real),
-        *await services(running),
+        *await services(running.edge_url, expected(running.children)),
     ]
 
 
@@ -237,27 +259,27 @@ async def valkey(settings: Settings) -> Check:
     return Check("Valkey", ok=True, detail=f"PING in {(time.perf_counter() - began) * 1000:.1f} ms")
 
 
-async def services(running: Running) -> list[Check]:
-    """Check the edge, its clock, and each service that is there or should be."""
-    if running.edge_url is None:
+async def services(edge_url: str | None, wanted: set[str]) -> list[Check]:
+    """Check the edge, its clock, and each service that is there or should be; the edge alone where it is silent."""
+    if edge_url is None:
         return [Check("edge", ok=False, detail="this stack has none", way_out="start it without --only")]
     way_out = "the log of connectors in the home's `logs` says why"
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-            response = await client.get(f"{running.edge_url}/readyz")
+            response = await client.get(f"{edge_url}/readyz")
         said = msgspec.json.decode(response.content, type=Readiness)
     except (httpx.HTTPError, msgspec.MsgspecError) as error:
-        return [Check("edge", ok=False, detail=f"{running.edge_url}: {error}", way_out=way_out)]
+        return [Check("edge", ok=False, detail=f"{edge_url}: {error}", way_out=way_out)]
     there = [
         Check(one.service, one.ready, f"{one.instance}: {one.detail}", "wait if it is loading; else see its log")
         for one in said.services
     ]
     silent = [
         Check(name, ok=False, detail="was not heard of for some seconds", way_out="see its log")
-        for name in sorted(expected(running.children) - {one.service for one in said.services})
+        for name in sorted(wanted - {one.service for one in said.services})
     ]
     return [
-        Check("edge", said.ready, f"{running.edge_url}: {said.detail}", way_out),
+        Check("edge", said.ready, f"{edge_url}: {said.detail}", way_out),
         *there,
         *silent,
         clock(response.headers.get("Date"), datetime.now(UTC)),

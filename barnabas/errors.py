@@ -75,6 +75,13 @@ class ServiceFailedError(LocalStackError):
     code = "local.service_failed"
 
 
+class UnreachableError(LocalStackError):
+    """A server that runs elsewhere does not answer."""
+
+    code = "local.unreachable"
+    retryable = True
+
+
 class BackupError(LocalStackError):
     """The backup can't be read or written."""
 

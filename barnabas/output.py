@@ -1,12 +1,14 @@
 """What the commands print: data on standard output, everything for people on standard error.
 
-On a terminal data are coloured and laid out; in a pipe, or with `--json`, they are JSON, one line each.
+On a terminal data are coloured and laid out; in a pipe, or with `--json`, they are JSON, one line each. Times are
+written as the edge writes them: UTC, to the millisecond.
 """
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,7 +30,7 @@ def pretty(as_json: bool) -> bool:
 
 def line(value: Any) -> None:
     """Print a value as one line of JSON."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.write(msgspec.json.encode(plain(value)).decode() + "\n")
     sys.stdout.flush()
 
 
@@ -40,7 +42,24 @@ def value(data: Any, *, as_json: bool) -> None:
     from rich.console import Console  # noqa: PLC0415 - costs 60 ms, which a pipe need not pay
     from rich.json import JSON  # noqa: PLC0415
 
-    Console().print(JSON(msgspec.json.encode(data).decode()))
+    Console().print(JSON(msgspec.json.encode(plain(data)).decode()))
+
+
+def plain(data: Any) -> Any:
+    """Return a value as JSON has it."""
+    return _written(msgspec.to_builtins(data, builtin_types=(datetime,)))
+
+
+def _written(data: Any) -> Any:
+    match data:
+        case dict():
+            return {name: _written(value) for name, value in data.items()}
+        case list() | tuple():
+            return [_written(value) for value in data]
+        case datetime():
+            return data.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        case _:
+            return data
 
 
 def piece(text: str) -> None:
@@ -82,8 +101,14 @@ def reported(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     except BarnabasError as error:
-        if as_json:
-            note(msgspec.json.encode({"error": error.problem()}).decode())
-        else:
-            note(f"error: {error} ({error.code})")
+        problem(error, as_json=as_json)
         raise typer.Exit(int(code_of(error))) from None
+
+
+def problem(error: BarnabasError, *, as_json: bool) -> None:
+    """Tell what went wrong; in JSON all four fields are always said."""
+    if as_json:
+        said = {"code": error.code, "message": error.message, "field": error.field, "retryable": error.retryable}
+        note(msgspec.json.encode({"error": said}).decode())
+    else:
+        note(f"error: {error} ({error.code})")

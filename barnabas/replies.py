@@ -45,7 +45,7 @@ class Receipt(Reply, frozen=True, kw_only=True):
     created_at: datetime
     start_by: datetime
     deadline: datetime
-    status: str = "accepted"
+    status: str
 
 
 class State(Reply, frozen=True, kw_only=True):
@@ -107,7 +107,7 @@ class Event(Reply, frozen=True, kw_only=True):
 
 
 class Tokens(Reply, frozen=True, kw_only=True):
-    """A piece of an answer: `count` tokens from number `index` on."""
+    """A piece of an answer: `count` tokens from number `index` on; 0 where its end held back a last bit of text."""
 
     task: str
     index: int
@@ -128,9 +128,16 @@ class Result(Reply, frozen=True, kw_only=True):
 
 
 class Fire(Reply, frozen=True, kw_only=True):
-    """What became of a slot of a schedule."""
+    """What became of a slot of a schedule, or of a range of slots that were skipped.
+
+    Attributes:
+        to: the last slot of a range.
+        count: how many slots it tells of; none of them is told of by another fire.
+    """
 
     slot: datetime
+    to: datetime | None = None
+    count: int = 1
     at: datetime
     outcome: str
     late_by_ms: int | None = None

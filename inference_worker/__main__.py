@@ -15,7 +15,7 @@ from backbone.kafka import create_topics
 from backbone.presence import announce
 from backbone.redis import connect
 from backbone.settings import settings
-from backbone.telemetry import HealthServer, Readiness, configure_logging
+from backbone.telemetry import HealthServer, LoopPulse, Readiness, configure_logging
 from inference_worker.kinds import SERVICE
 from inference_worker.worker import Worker
 from schemas.errors import BarnabasError
@@ -40,10 +40,12 @@ def main() -> int:
 async def _serve(config: Settings) -> int:
     stopping = asyncio.create_task(_signalled())
     readiness = Readiness()
-    health = HealthServer(config.metrics_host, config.metrics_port, readiness)
+    pulse = LoopPulse()
+    beating = asyncio.create_task(pulse.beat())
+    health = HealthServer(config.metrics_host, config.metrics_port, readiness, pulse.alive)
     health.start()
     redis = connect(config)
-    presence = asyncio.create_task(announce(redis, SERVICE, readiness))
+    presence = asyncio.create_task(announce(redis, config, SERVICE, readiness))
     try:
         if config.create_topics:
             await create_topics(config)
@@ -71,6 +73,7 @@ async def _serve(config: Settings) -> int:
             await presence
         await redis.aclose()
         health.stop()
+        beating.cancel()
 
 
 async def _signalled() -> None:

@@ -85,7 +85,7 @@ class Worker:
             model=model,
             engine=self._engine,
             producer=self._producer,
-            store=OutcomeStore(self._redis, self._settings.outcome_ttl),
+            store=OutcomeStore(self._redis, self._settings),
             tail=self._tail,
             worker=instance_name(),
             now=now_ms,

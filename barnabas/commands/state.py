@@ -29,7 +29,7 @@ def doctor(*, as_json: Json = False) -> None:
     else:
         output.rows(
             ("", "checked", "found", "what to do"),
-            [("✓" if one.ok else "✗", one.name, one.detail, "" if one.ok else one.way_out) for one in checks],
+            [("✓" if one.ok else "✗", one.name, one.detail, one.way_out) for one in checks],
         )
     if not all(check.ok for check in checks):
         raise typer.Exit(ExitCode.FAILED)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from barnabas import output
-from barnabas.errors import UsageError
 from schemas.tiers import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from barnabas.client import Client
-    from barnabas.replies import Event, Step, Tokens
+    from barnabas.replies import Event, Receipt, Tokens
 
 app = typer.Typer()
 
@@ -30,7 +27,7 @@ TierOption = Annotated[Tier | None, typer.Option("--tier", "-t", help="The tier;
 @app.command()
 def submit(
     kind: Annotated[str, typer.Argument(help="Such as cron.parse; `barnabas kinds` lists all.")],
-    payload: Annotated[str, typer.Argument(help="JSON, @file, or - for standard input.")] = "{}",
+    payload: Annotated[str, typer.Argument(help="JSON, @file (a mail's too), or - for standard input.")] = "{}",
     *,
     tier: TierOption = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the task's id and don't wait.")] = False,
@@ -47,12 +44,14 @@ def submit(
     """Hand in a task, with the steps that follow it, wait, and print the result of the last one."""
 
     async def work(client: Client) -> None:
+        from barnabas.payload import read_payload, read_step  # noqa: PLC0415 - only once it is used
+
         receipt = await client.submit(
             kind,
-            read_payload(payload),
+            await read_payload(payload, kind, client),
             tier=tier,
             idempotency_key=idempotency_key,
-            then=[read_step(text) for text in then or ()],
+            then=[await read_step(text, client) for text in then or ()],
         )
         if no_wait:
             if as_json:
@@ -148,62 +147,26 @@ def kinds(*, as_json: Json = False) -> None:
     _with_client(work, as_json=as_json)
 
 
-def read_payload(text: str) -> dict[str, Any]:
-    """Return the payload that was typed: JSON, `@file`, or `-` for standard input.
-
-    Raises:
-        UsageError: the file can't be read, or it is no JSON object.
-    """
-    if text == "-":
-        text = sys.stdin.read()
-    elif text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{text[1:]} can't be read: {error}", field="payload") from None
-    try:
-        payload = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(
-            f'not JSON: {error}; write it as \'{{"expression": "@daily"}}\', @file or -', field="payload"
-        ) from None
-    if not isinstance(payload, dict):
-        raise UsageError("a payload is a JSON object", field="payload")
-    return payload
-
-
-def read_step(text: str) -> Step:
-    """Return the step that was typed as `KIND[@TIER]=PAYLOAD`.
-
-    Raises:
-        UsageError: it can't be read.
-    """
-    from barnabas.replies import Step  # noqa: PLC0415
-
-    head, equals, payload = text.partition("=")
-    kind, at, tier = head.strip().partition("@")
-    if not kind or not equals:
-        raise UsageError(f"{text!r}: a step is KIND[@TIER]=PAYLOAD", field="then")
-    if at and tier not in set(Tier):
-        raise UsageError(f"{tier!r} is no tier; there are {', '.join(Tier)}", field="then")
-    return Step(kind=kind, tier=Tier(tier) if at else None, payload=read_payload(payload))
-
-
 def wants(schema: dict[str, Any]) -> str:
     """Return the fields of a payload in a few words; those that may be left out have a `?`."""
     required = set(schema.get("required", ()))
     return ", ".join(name if name in required else f"{name}?" for name in schema.get("properties", {}))
 
 
-def tagged(frame: Event | Tokens) -> dict[str, Any]:
-    """Return a frame as the WebSocket says it."""
-    import msgspec  # noqa: PLC0415
+def tagged(frame: Receipt | Event | Tokens) -> dict[str, Any]:
+    """Return a frame as the WebSocket says it, but for the `ref` of a receipt's."""
+    from barnabas.replies import Event, Receipt  # noqa: PLC0415
 
-    from barnabas.replies import Event  # noqa: PLC0415
-
-    kind = "event" if isinstance(frame, Event) else "tokens"
-    plain: dict[str, Any] = msgspec.to_builtins(frame)
-    return {"type": kind, **plain}
+    plain: dict[str, Any] = output.plain(frame)
+    match frame:
+        case Receipt():
+            return {"type": "accepted", "task": plain}
+        case Event():
+            if frame.error is not None:
+                plain["error"]["retryable"] = frame.error.retryable  # the edge says it also where it is not
+            return {"type": "event", **plain}
+        case _:
+            return {"type": "tokens", **plain}
 
 
 def told(frame: Event | Tokens) -> str:

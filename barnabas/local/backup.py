@@ -18,6 +18,7 @@ from shutil import rmtree
 from typing import IO, TYPE_CHECKING
 
 from barnabas.errors import BackupError, HomeError
+from barnabas.local.home import writing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -29,19 +30,27 @@ RESTORING = "restoring"
 CHUNK = 1024 * 1024
 
 
-def backup(home: Home, file: Path) -> int:
+def backup(home: Home, file: Path, *, force: bool = False) -> int:
     """Write the data of a home to a file, which appears only once it is whole; return the number of files in it.
 
+    Args:
+        home: the home.
+        file: to be written.
+        force: replace a file that is there.
+
     Raises:
+        BackupError: the file is there and `force` is not given; or it can't be written, and nothing is left of it.
         HomeInUseError: a stack runs in it.
         HomeError: there is no home to back up.
     """
     _must_exist(home)
+    if file.exists() and not force:
+        raise BackupError(f"{file} is there already: give --force to replace it, or another name", field="file")
     left_out = {home.lock, home.running, home.logs, home.models}
     with home.owned():
         entries = sorted(entry for entry in home.path.iterdir() if entry not in left_out)
         files = [path for entry in entries for path in _files(entry)]
-        with _appearing(file) as out, tarfile.open(fileobj=out, mode="w:gz", compresslevel=3) as tar:
+        with _written(file), _appearing(file) as out, tarfile.open(fileobj=out, mode="w:gz", compresslevel=3) as tar:
             lines = [_add(tar, path, path.relative_to(home.path).as_posix()) for path in files]
             text = "".join(lines).encode()
             manifest = tarfile.TarInfo(MANIFEST)
@@ -61,9 +70,9 @@ def restore(file: Path, home: Home, *, force: bool = False) -> int:
     Raises:
         BackupError: the file is no backup, or damaged; the home is as it was.
         HomeInUseError: a stack runs in the home.
-        HomeError: the home holds data, and `force` is not given.
+        HomeError: the home holds data, and `force` is not given; or it can't be written.
     """
-    with home.owned():
+    with home.owned(), writing(home.path):
         unpacked = home.path / RESTORING
         rmtree(unpacked, ignore_errors=True)
         there = [entry for entry in home.path.iterdir() if entry != home.lock]
@@ -87,7 +96,7 @@ def restore(file: Path, home: Home, *, force: bool = False) -> int:
 
 
 def reset(home: Home, *, keep: Collection[str] = ()) -> None:
-    """Delete all that a home holds.
+    """Delete all that a home holds; one that holds nothing stays as it is.
 
     Args:
         home: the home.
@@ -95,10 +104,12 @@ def reset(home: Home, *, keep: Collection[str] = ()) -> None:
 
     Raises:
         HomeInUseError: a stack runs in it.
-        HomeError: the folder is no home of Barnabas.
+        HomeError: the folder is no home of Barnabas, or can't be written.
     """
+    if not home.path.exists() or all(entry == home.lock for entry in home.path.iterdir()):
+        return
     _must_exist(home)
-    with home.owned():
+    with home.owned(), writing(home.path):
         for entry in home.path.iterdir():
             if entry.name not in keep and entry not in (home.lock, home.version):
                 _delete(entry)
@@ -123,6 +134,16 @@ def _files(entry: Path) -> Iterator[Path]:
         yield entry
     else:
         yield from sorted(path for path in entry.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+@contextmanager
+def _written(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BackupError(
+            f"{file} can't be written ({error.strerror or error}): nothing of it is left; write it to another disk"
+        ) from error
 
 
 @contextmanager
@@ -165,7 +186,7 @@ def _unpack(file: Path, folder: Path) -> int:
                 else:
                     found[member.name] = _extract(content, folder, member)
     except (OSError, EOFError, tarfile.TarError, UnicodeDecodeError) as error:
-        raise BackupError(f"{file} can't be read as a backup ({error}): nothing was restored") from error
+        raise BackupError(f"{file} can't be restored ({error}): nothing was") from error
     if manifest is None:
         raise BackupError(f"{file} has no {MANIFEST}: it is no backup, or its end is missing; nothing was restored")
     wanted = {name: digest for digest, _, name in (line.partition("  ") for line in manifest.splitlines())}

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import time
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,41 +17,50 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterable, Mapping, Sequence
 
+    from barnabas.local.log import Log
+
 LEASH = Path(__file__).with_name("leash.py")
-LOG_BYTES = 8 * 1024 * 1024
-LOGS_KEPT = 3
 LEFTOVER_LIMIT = 10.0
+
+LAST_WORDS = 2.0
+"""Seconds to wait for the end of the output once a program has ended: what left its session may hold the pipe."""
 
 
 class Child:
     """A program that was started."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, output: threading.Thread) -> None:
         self._process = process
+        self._output = output
         self.pid = process.pid
         self.started_at = _started_at(process.pid)
 
     @classmethod
-    async def start(cls, command: Sequence[str], env: Mapping[str, str], log: Path) -> Child:
+    async def start(cls, command: Sequence[str], env: Mapping[str, str], log: Log) -> Child:
         """Start a program; `env` is added to this process's environment."""
-        rotate(log)
-        with log.open("ab") as output:
+        reading, writing = os.pipe()
+        output = log.follow(reading)
+        try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *command),
                 env={**os.environ, **env},
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=writing,
+                stderr=writing,
                 start_new_session=True,
             )
-        return cls(process)
+        finally:
+            os.close(writing)
+        return cls(process, output)
 
     async def wait(self) -> int:
-        """Wait for the end, then end whatever it left behind; return the exit status, or -signal."""
+        """Wait for the end, end whatever it left behind, hear its last words; return the exit status, or -signal."""
         status = await self._process.wait()
         _kill_group(self.pid)
+        await asyncio.to_thread(self._output.join, LAST_WORDS)
         return status
 
     async def stop(self, limit: float) -> bool:
@@ -119,19 +127,3 @@ def _alive(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False
-
-
-def rotate(log: Path, limit: int = LOG_BYTES, kept: int = LOGS_KEPT) -> None:
-    """Move a log that has grown over `limit` bytes aside, keeping `kept` older ones."""
-    if not log.exists() or log.stat().st_size < limit:
-        return
-    names = [log, *(log.with_name(f"{log.name}.{n}") for n in range(1, kept + 1))]
-    for older, newer in reversed(list(zip(names[1:], names, strict=False))):
-        if newer.exists():
-            newer.replace(older)
-
-
-def last_lines(log: Path, count: int = 15) -> str:
-    """Return the end of a log."""
-    with log.open(encoding="utf-8", errors="replace") as file:
-        return "".join(deque(file, maxlen=count)).rstrip()

@@ -1,35 +1,32 @@
 """The commands of the local stack: `up`, `down`, `reset`, `backup`, `restore`.
 
-What a person reads goes to standard error; with `--json`, standard output gets one JSON object. Exit codes are those
-of `barnabas.exit_codes`.
+What a person reads goes to standard error; with `--json`, standard output gets one JSON object.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
 from backbone.settings import settings as read_settings
-from barnabas.exit_codes import code_of
+from barnabas import output
+from barnabas.errors import UsageError
 from barnabas.local import backup as backups
 from barnabas.local import control
 from barnabas.local.display import display_for
 from barnabas.local.home import Home
-from schemas.errors import BarnabasError
+from barnabas.usage import Commands
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from backbone.settings import Settings
     from barnabas.local.home import Running
     from barnabas.local.stack import LocalStack
 
-app = typer.Typer(no_args_is_help=True, help="The stack on this machine.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="The stack on this machine.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
@@ -44,12 +41,12 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start Kafka, Valkey and all services, and keep them until Ctrl-C (a second one ends them at once)."""
-    with _reported(as_json):
+    with output.reported(as_json=as_json):
         settings = read_settings()
         home = Home(settings.home)
         if detach:
             running = control.up_detached(settings, home, sys.stderr, only=only)
-            _ready(running, as_json=as_json, told=True)  # the one in the background has said it in words
+            _ready(running, as_json=as_json)
             return
 
         from barnabas.local.foreground import up as stay  # noqa: PLC0415 - every other command starts fast without it
@@ -64,7 +61,7 @@ def up(
 @app.command()
 def down(*, as_json: Json = False) -> None:
     """Stop the stack that runs in the background or in another terminal."""
-    with _reported(as_json):
+    with output.reported(as_json=as_json):
         pid = control.down(Home(read_settings().home))
         _say(f"stopped (process {pid})", {"stopped": pid}, as_json)
 
@@ -77,7 +74,9 @@ def reset(
     as_json: Json = False,
 ) -> None:
     """Delete all data of the stack, its API key too."""
-    with _reported(as_json):
+    with output.reported(as_json=as_json):
+        if as_json and not yes:
+            raise UsageError("give --yes: with --json nobody is asked", field="yes")
         home = Home(read_settings().home)
         if not yes:
             typer.confirm(f"Delete all that {home.path} holds?", abort=True, err=True)
@@ -89,13 +88,20 @@ def reset(
 def backup(
     file: Annotated[Path, typer.Argument(help="The file to write, such as barnabas.tar.gz.")],
     *,
+    force: Annotated[bool, typer.Option(help="Replace a file that is there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write all data to a file (the API key too: keep it safe). The stack must be down."""
-    with _reported(as_json):
-        files = backups.backup(Home(read_settings().home), file)
+    with output.reported(as_json=as_json):
+        settings = read_settings()
+        files = backups.backup(Home(settings.home), file, force=force)
         size = file.stat().st_size
-        _say(f"{file}: {files} files, {size / 1e6:.1f} MB", {"file": str(file), "files": files, "bytes": size}, as_json)
+        told = f"{file}: {files} files, {size / 1e6:.1f} MB"
+        left_out = [f"{of}, which {variable} names" for variable, of in _elsewhere(settings).items()]
+        if left_out:
+            told += f"\nnot in it: the data of {' and of '.join(left_out)}; back them up where they are"
+        data = {"file": str(file), "files": files, "bytes": size, "left_out": left_out}
+        _say(told, data, as_json)
 
 
 @app.command()
@@ -106,30 +112,30 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Bring back all data from a backup. The stack must be down."""
-    with _reported(as_json):
+    with output.reported(as_json=as_json):
         home = Home(read_settings().home)
         files = backups.restore(file, home, force=force)
         _say(f"{home.path}: {files} files", {"home": str(home.path), "files": files}, as_json)
 
 
-def _ready(running: Running, *, as_json: bool, told: bool = False) -> None:
-    if as_json or not told:
-        where = running.edge_url or running.kafka_bootstrap
-        _say(f"ready at {where}", msgspec.to_builtins(running), as_json)
+def _elsewhere(settings: Settings) -> dict[str, str]:
+    """Return the servers whose data lie in no home, by the variable that names them."""
+    from barnabas.local import processes  # noqa: PLC0415 - with Kafka's clients: only once it is used
+
+    found = {}
+    if not processes.embeds_kafka(settings):
+        found["BARNABAS_KAFKA_BOOTSTRAP"] = "a Kafka of yours"
+    if not processes.embeds_valkey(settings):
+        found["BARNABAS_REDIS_URL"] = "a Redis or Valkey of yours"
+    return found
 
 
-def _say(text: str, data: dict[str, Any], as_json: bool) -> None:
+def _ready(running: Running, *, as_json: bool) -> None:
+    _say(f"ready at {running.edge_url or running.kafka_bootstrap}", running, as_json)
+
+
+def _say(text: str, data: Any, as_json: bool) -> None:
     if as_json:
-        typer.echo(msgspec.json.encode(data))
+        output.line(data)
     else:
-        sys.stderr.write(f"{text}\n")  # not by typer, which would write through the live table
-
-
-@contextmanager
-def _reported(as_json: bool) -> Iterator[None]:
-    """Turn a typed error into a message and the exit code that it stands for."""
-    try:
-        yield
-    except BarnabasError as error:
-        _say(f"error: {error}", {"error": msgspec.to_builtins(error.problem())}, as_json)
-        raise typer.Exit(code_of(error)) from error
+        output.note(text)  # not by typer, which would write through the live table

@@ -10,10 +10,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
-from barnabas.errors import HomeInUseError, NotRunningError, ServiceFailedError, StopTimeoutError
+import msgspec
+
+from barnabas.errors import HomeInUseError, NotRunningError, ReportedError, ServiceFailedError, StopTimeoutError
+from barnabas.local.home import writing
+from schemas.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from backbone.settings import Settings
     from barnabas.local.home import Home, Running
@@ -23,6 +27,12 @@ POLL = 0.1
 
 DOWN_LIMIT = 120.0
 """Seconds that a stack may take to stop: a little more than all its drain timeouts together."""
+
+
+class _Told(msgspec.Struct):
+    """The line by which a command with `--json` says what went wrong."""
+
+    error: Problem
 
 
 def up_detached(settings: Settings, home: Home, out: TextIO, *, only: Collection[str] | None = None) -> Running:
@@ -36,31 +46,49 @@ def up_detached(settings: Settings, home: Home, out: TextIO, *, only: Collection
 
     Raises:
         HomeInUseError: a stack runs already.
-        ServiceFailedError: it could not start; `out` has been shown why.
+        HomeError: the home can't be written.
+        ReportedError: it could not start; the error is the background process's own.
+        ServiceFailedError: it ended without a word why.
     """
-    with home.owned():  # or it is in use
-        home.logs.mkdir(exist_ok=True, mode=0o700)
     log = home.logs / SUPERVISOR_LOG
-    with log.open("wb") as output:
+    with home.owned(), writing(home.path):  # or it is in use
+        home.logs.mkdir(exist_ok=True, mode=0o700)
+        output = log.open("wb")
+    with output:
         process = subprocess.Popen(
-            (sys.executable, "-m", "barnabas.local", "up", *(f"--only={name}" for name in only or ())),
+            # With --json its error can be read, and is handed on.
+            (sys.executable, "-m", "barnabas.local", "up", "--json", *(f"--only={name}" for name in only or ())),
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=subprocess.DEVNULL,
             stderr=output,
             start_new_session=True,
             env={**os.environ, "BARNABAS_HOME": str(settings.home)},
         )
     with log.open(encoding="utf-8", errors="replace") as said:
         while True:
-            out.write(said.read())
+            ended = process.poll() is not None  # looked up first: what it says last is read all the same
+            for line in _lines(said):
+                if line.startswith('{"error":'):
+                    raise ReportedError(msgspec.json.decode(line, type=_Told).error)
+                out.write(line)
             out.flush()
             running = home.read_running()
             if running and running.pid == process.pid and running.ready:
                 return running
-            if process.poll() is not None:
-                out.write(said.read())
+            if ended:
                 raise ServiceFailedError(f"the stack could not start; all it said is in {log}")
             time.sleep(POLL)
+
+
+def _lines(said: TextIO) -> Iterator[str]:
+    """Yield the lines of a growing file that are whole."""
+    while True:
+        at = said.tell()
+        line = said.readline()
+        if not line.endswith("\n"):
+            said.seek(at)
+            return
+        yield line
 
 
 def is_running(home: Home) -> bool:

@@ -1,7 +1,7 @@
-"""Is a process ready? One question, asked of Kafka, of Valkey, or of a service's health port.
+"""Is a process ready, and later, is it alive? Two questions, for Kafka, Valkey and a service's health port.
 
 A service answers `GET /readyz` with 200 when it serves, and until then with 503 and
-`{"ready": false, "detail": "converting the model 40 %"}`.
+`{"ready": false, "detail": "converting the model 40 %"}`. `GET /healthz` says with 200 that its event loop turns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -35,7 +35,10 @@ class Probe(Protocol):
     """Asks one process."""
 
     async def check(self) -> Health:
-        """Ask once; a process that can't be reached is not ready."""
+        """Ask once whether it serves; a process that can't be reached does not."""
+
+    async def alive(self) -> bool:
+        """Ask once whether it is alive, be it busy; one that is stuck is not."""
 
 
 class _Readiness(msgspec.Struct):
@@ -44,32 +47,41 @@ class _Readiness(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class HttpProbe:
-    """A service: `GET /readyz`."""
+    """A service: `GET /readyz` and `GET /healthz`."""
 
     host: str
     port: int
 
     async def check(self) -> Health:
         """Ask once."""
-        return await asyncio.to_thread(self._get)
-
-    def _get(self) -> Health:
-        # http.client knows no proxies: what listens here is on this machine.
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
-        try:
-            connection.request("GET", "/readyz")
-            response = connection.getresponse()
-            body = response.read()
-        except (OSError, http.client.HTTPException):
+        answer = await asyncio.to_thread(self._get, "/readyz")
+        if answer is None:
             return Health(ready=False)
-        finally:
-            connection.close()
-        if response.status == http.client.OK:
+        status, body = answer
+        if status == http.client.OK:
             return Health(ready=True)
         try:
             return Health(ready=False, detail=msgspec.json.decode(body, type=_Readiness).detail)
         except msgspec.DecodeError:
-            return Health(ready=False, detail=f"answers {response.status}")
+            return Health(ready=False, detail=f"answers {status}")
+
+    async def alive(self) -> bool:
+        """Ask once."""
+        answer = await asyncio.to_thread(self._get, "/healthz")
+        return answer is not None and answer[0] == http.client.OK
+
+    def _get(self, path: str) -> tuple[int, bytes] | None:
+        """Return status and body; None if there is no answer."""
+        # http.client knows no proxies: what listens here is on this machine.
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +93,8 @@ class KafkaProbe:
 
     async def check(self) -> Health:
         """Ask once."""
-        return await asyncio.to_thread(self._metadata)
-
-    def _metadata(self) -> Health:
         try:
-            # Not before something listens: the client would retry, and complain, by itself.
-            socket.create_connection((self.host, self.port), TIMEOUT).close()
-            client = AdminClient({"bootstrap.servers": f"{self.host}:{self.port}", "log_level": 0})
-            metadata = client.list_topics(timeout=TIMEOUT)
+            metadata = await asyncio.to_thread(self._metadata)
         except OSError:
             return Health(ready=False)
         except KafkaException as error:
@@ -97,6 +103,19 @@ class KafkaProbe:
         if not all(led):
             return Health(ready=False, detail=f"leads {sum(led)} of {len(led)} partitions")
         return Health(ready=bool(metadata.brokers))
+
+    async def alive(self) -> bool:
+        """Ask once; a partition without a leader is no reason to end the others."""
+        try:
+            return bool((await asyncio.to_thread(self._metadata)).brokers)
+        except (OSError, KafkaException):
+            return False
+
+    def _metadata(self) -> ClusterMetadata:
+        # Not before something listens: the client would retry, and complain, by itself.
+        socket.create_connection((self.host, self.port), TIMEOUT).close()
+        client = AdminClient({"bootstrap.servers": f"{self.host}:{self.port}", "log_level": 0})
+        return client.list_topics(timeout=TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +134,8 @@ class ValkeyProbe:
                 return Health(ready=False, detail="loading its file")
             except (ConnectionError, TimeoutError):
                 return Health(ready=False)
+
+    async def alive(self) -> bool:
+        """Ask once; to load its file is a sign of life."""
+        health = await self.check()
+        return health.ready or bool(health.detail)

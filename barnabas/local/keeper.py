@@ -1,7 +1,8 @@
-"""Keeps one process alive: starts it, waits until it is ready, and starts it again when it ends.
+"""Keeps one process alive: starts it, waits until it is ready, and starts it again when it ends or is stuck.
 
 The decisions are `lifecycle`'s; here they meet a real process. A process that ends several times without ever having
-been ready can't start at all: that is an error with the last lines of its log.
+been ready can't start at all: that is an error with the last lines of its log. Only a slow starter, which the others
+do without, is tried again then, after long waits.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import signal
 from typing import TYPE_CHECKING, NamedTuple
 
 from barnabas.errors import ServiceFailedError
-from barnabas.local.child import Child, last_lines
+from barnabas.local.child import Child
 from barnabas.local.display import Row, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from barnabas.local.log import Log
     from barnabas.local.processes import Process
 
 POLL = 0.1
@@ -45,7 +46,7 @@ class Keeper:
         self,
         process: Process,
         *,
-        log: Path,
+        log: Log,
         show: Callable[[Row], None],
         started: Callable[[], None],
         clock: Callable[[], float],
@@ -62,6 +63,7 @@ class Keeper:
         self._clock = clock
         self._jitter = jitter
         self._stopping = asyncio.Event()
+        self._was_ready = False
 
     async def run(self) -> None:
         """Keep the process alive until `stop`, or until it is clear that it can't start."""
@@ -82,12 +84,21 @@ class Keeper:
             failures = self.process.restart.failures(failures, run.served)
             if not self.first_ready.done() and (run.hopeless or failures >= self.process.restart.tries):
                 self._give_up(run.reason, failures)
-                return
-            delay = self.process.restart.delay(failures, self._jitter())
-            self._show(Row(self.process.name, State.RESTARTING, f"{run.reason}; again in {delay:.1f} s"))
+                if not self.process.slow:
+                    return
+                failures = 1
+            state, delay, said = self._next_try(failures)
+            self._show(Row(self.process.name, state, f"{run.reason}; again in {delay:.1f} s{said}"))
             await _wait(self._stopping, delay)
         self._show(Row(self.process.name, State.STOPPED))
         self.first_ready.cancel()
+
+    def _next_try(self, failures: int) -> tuple[State, float, str]:
+        """Return how a process that ended is shown, the seconds until it is started again, and what it said last."""
+        if self._was_ready or not self.first_ready.done():
+            return State.RESTARTING, self.process.restart.delay(failures, self._jitter()), ""
+        said = self._log.last_lines(1)
+        return State.FAILED, self.process.retry.delay(failures, self._jitter()), f": {said}" if said else ""
 
     async def stop(self) -> None:
         """Ask the process to end, make it after its drain timeout, and keep it no longer."""
@@ -125,13 +136,44 @@ class Keeper:
             ready.result()
             served_from = self._clock()
             self._is_ready(served_from - began)
-            status = await ended
-            return _Run(self._clock() - served_from, _told(status))
+            stuck = await self._serving(child, ended)
+            return _Run(self._clock() - served_from, stuck or _told(ended.result()))
         finally:
-            self.child = None
             ready.cancel()
+            if not ended.done():  # an error of the keeper's own leaves nothing behind
+                child.kill()
+                await ended
+            self.child = None
+
+    async def _serving(self, child: Child, ended: asyncio.Task[int]) -> str | None:
+        """Wait until it has ended; if it was stuck and had to be killed, return that in words."""
+        silence = asyncio.create_task(self._until_stuck())
+        try:
+            await asyncio.wait({ended, silence}, return_when=asyncio.FIRST_COMPLETED)
+            # Who drains has its own limit, and may have closed its port.
+            if ended.done() or self._stopping.is_set():
+                await ended
+                return None
+            silence.result()
+            patience = self.process.patience
+            reason = f"gave no sign of life {patience.silences} times, {patience.every:g} s apart, and was killed"
+            self._log.write(f"[{self.process.name} {reason}]\n".encode())
+            child.kill()
+            await ended
+            return reason
+        finally:
+            silence.cancel()
+
+    async def _until_stuck(self) -> None:
+        """Ask for signs of life until there were none for too long."""
+        patience = self.process.patience
+        silent = 0
+        while not patience.is_out(silent):
+            await asyncio.sleep(patience.every)
+            silent = patience.silent(silent, alive=await self.process.probe.alive())
 
     def _is_ready(self, seconds: float) -> None:
+        self._was_ready = True
         if self.first_ready.done():
             self._show(Row(self.process.name, State.READY))
         else:
@@ -150,9 +192,10 @@ class Keeper:
         times = f", {failures} times in a row" if failures > 1 else ""
         error = ServiceFailedError(
             f"{self.process.name} could not start: it {reason}{times}. "
-            f"The last lines of {self._log}:\n{last_lines(self._log)}"
+            f"The last lines of {self._log.path}:\n{self._log.last_lines()}"
         )
-        self._show(Row(self.process.name, State.FAILED, error.message.partition("\n")[0]))
+        if not self.process.slow:
+            self._show(Row(self.process.name, State.FAILED, error.message.partition("\n")[0]))
         self.first_ready.set_exception(error)
 
 

@@ -1,4 +1,4 @@
-"""The supervisor's decisions, without processes: in which order to drain, and when to start again.
+"""The supervisor's decisions, without processes: when to start again, when silence is too long, whom to drain first.
 
 Everything here is pure: values in, values out.
 """
@@ -48,6 +48,27 @@ class Restart:
         # The exponent is bounded, since the backoff is: a float has no room for 2 ** 5000.
         backoff = min(self.longest, self.first * self.factor ** min(failures - 1, 64))
         return backoff * (0.5 + 0.5 * jitter)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a process that served may give no sign of life before it counts as stuck.
+
+    Attributes:
+        every: seconds between two questions.
+        silences: questions in a row without a good answer that are too many.
+    """
+
+    every: float = 5.0
+    silences: int = 6
+
+    def silent(self, before: int, *, alive: bool) -> int:
+        """Return how many questions in a row had no good answer, after one more."""
+        return 0 if alive else before + 1
+
+    def is_out(self, silent: int) -> bool:
+        """Whether so much silence means that the process is stuck."""
+        return silent >= self.silences
 
 
 def drain_waves(processes: Sequence[Process]) -> list[list[Process]]:

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from backbone.ids import derived_id
+from backbone.settings import CpuClass
 from barnabas.local import kafka, valkey
 from barnabas.local.health import HttpProbe, KafkaProbe, Probe, ValkeyProbe
 from barnabas.local.jars import classpath
-from barnabas.local.lifecycle import Restart
+from barnabas.local.lifecycle import Patience, Restart
 from barnabas.local.ports import HOST
 from schemas.tiers import Tier
 
@@ -66,6 +68,8 @@ class Process:
         start_timeout: seconds it may take to be ready before it counts as failed.
         slow: whether the stack is ready without it.
         restart: when it is started again.
+        retry: when a slow starter that could not start is tried again: a full disk takes a person's time to mend.
+        patience: how long it may give no sign of life.
     """
 
     name: str
@@ -77,6 +81,8 @@ class Process:
     start_timeout: float
     slow: bool = False
     restart: Restart = field(default_factory=Restart)
+    retry: Restart = field(default_factory=lambda: Restart(first=30.0, longest=600.0))
+    patience: Patience = field(default_factory=Patience)
 
 
 def table(settings: Settings, ports: Ports, home: Home) -> tuple[Process, ...]:
@@ -149,6 +155,7 @@ def _kafka(settings: Settings, ports: Ports, home: Home) -> Process:
     return Process(
         name=KAFKA,
         command=kafka.command(home.kafka, classpath(settings.cache)),
+        env=kafka.ENVIRONMENT,
         probe=KafkaProbe(HOST, ports.kafka),
         drain_order=2,
         drain_timeout=20,
@@ -169,8 +176,9 @@ def _valkey(ports: Ports, home: Home) -> Process:
 
 def _service(name: str, settings: Settings, ports: Ports, environment: Mapping[str, str]) -> Process:
     port = ports.edge if name == EDGE else ports.metrics[name]
-    # There is one process of each name: it takes its own partitions up again, without waiting for its session to end.
-    own = {"BARNABAS_GROUP_INSTANCE": f"local-{name}"}
+    idle = {f"streams-{tier}" for tier in Tier if settings.tiers[tier].cpu_class is CpuClass.IDLE}
+    # There is one process of each name in a home: it takes its own partitions up again, without waiting for its session to end.
+    own = {"BARNABAS_GROUP_INSTANCE": f"{derived_id(str(settings.home))[:8]}-{name}"}
     if name != EDGE:
         own["BARNABAS_METRICS_PORT"] = str(port)
     return Process(
@@ -185,4 +193,6 @@ def _service(name: str, settings: Settings, ports: Ports, environment: Mapping[s
         # A worker may have a model to convert, which takes minutes on its first start; the tiers serve meanwhile.
         start_timeout=900 if name == WORKER else 120,
         slow=name == WORKER,
+        # A tier that gets the processor only when nobody else wants it is slow to answer, and not stuck.
+        patience=Patience(silences=60) if name in idle else Patience(),
     )

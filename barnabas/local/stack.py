@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Self
 from pydantic import SecretStr
 
 from backbone.kafka import create_topics
-from barnabas.errors import DownloadError, LocalStackError
+from barnabas.errors import DownloadError, HomeError, LocalStackError
 from barnabas.local import kafka, processes, valkey
 from barnabas.local.child import end_leftovers
 from barnabas.local.display import Display, Row, Silent, State
-from barnabas.local.home import Home, Running
+from barnabas.local.elsewhere import reach_kafka, reach_redis
+from barnabas.local.home import Home, Running, writing
 from barnabas.local.jars import kafka_classpath
 from barnabas.local.ports import HOST, Ports, check_free
 from barnabas.local.supervisor import Supervisor
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 JARS = "kafka-jars"
 FORMAT = "kafka-storage"
 TOPICS = "topics"
+HOME = "home"
 
 
 class LocalStack:
@@ -78,10 +80,18 @@ class LocalStack:
                 "edge_port": self.ports.edge,
             }
         )
+        self._elsewhere = [
+            reach
+            for reach, embedded in (
+                (reach_kafka, processes.embeds_kafka(settings)),
+                (reach_redis, processes.embeds_valkey(settings)),
+            )
+            if not embedded
+        ]
         whole = processes.table(settings, self.ports, self.home)
         self._table = {process.name: process for process in whole if only is None or process.name in only}
         self._display = display or Silent()
-        self._supervisor = Supervisor(self.home.logs, self._display, changed=self._note)
+        self._supervisor = Supervisor(self.home.logs, self._display, changed=self._note_children)
         self._steps: list[tuple[str, float]] = []
         self._held = ExitStack()
         self._abandoned = threading.Event()
@@ -125,8 +135,9 @@ class LocalStack:
         """Start all, and return once all but the slow starters are ready.
 
         Raises:
-            HomeError: the home is another's, or of a newer version.
+            HomeError: the home is another's, of a newer version, or can't be written.
             PortTakenError: a port is taken.
+            UnreachableError: a server that runs elsewhere does not answer.
             DownloadError: Kafka could not be downloaded.
             JarMismatchError: one of its jars is not the one expected.
             ServiceFailedError: a process can't start.
@@ -136,6 +147,8 @@ class LocalStack:
         try:
             await self._own_home()
             self._check_ports()
+            if services:
+                await asyncio.gather(*(reach(self.settings) for reach in self._elsewhere))
             await self._prepare_servers()
             await self._supervisor.start(servers)
             if self.settings.create_topics and (services or processes.KAFKA in self._table):
@@ -195,14 +208,16 @@ class LocalStack:
 
     async def _prepare_servers(self) -> None:
         if processes.KAFKA in self._table:
-            kafka.configure(self.home.kafka, port=self.ports.kafka, controller_port=self.ports.controller)
+            with writing(self.home.path):
+                kafka.configure(self.home.kafka, port=self.ports.kafka, controller_port=self.ports.controller)
             with self._step(JARS):
                 jars = await asyncio.to_thread(kafka_classpath, self.settings.cache, progress=self._downloading)
             if not kafka.is_formatted(self.home.kafka):
                 with self._step(FORMAT):
                     await asyncio.to_thread(kafka.format_storage, self.home.kafka, jars)
         if processes.VALKEY in self._table:
-            valkey.configure(self.home.valkey, port=self.ports.valkey)
+            with writing(self.home.path):
+                valkey.configure(self.home.valkey, port=self.ports.valkey)
 
     def _downloading(self, told: str) -> None:
         """Show how far the download is; it runs in a thread, which nothing else can end."""
@@ -222,6 +237,13 @@ class LocalStack:
             raise
         self._steps.append((name, time.monotonic() - began))
         self._display.show(Row(name, State.READY, seconds=self._steps[-1][1]))
+
+    def _note_children(self) -> None:
+        """Note a process that was started; a full disk may not end the stack that runs."""
+        try:
+            self._note()
+        except HomeError as error:
+            self._display.show(Row(HOME, State.FAILED, str(error)))
 
     def _note(self) -> None:
         """Say in the home what runs."""

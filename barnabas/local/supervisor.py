@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from barnabas.local.display import Display, Row, State
 from barnabas.local.keeper import Keeper
 from barnabas.local.lifecycle import drain_waves
+from barnabas.local.log import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +63,7 @@ class Supervisor:
     def _keep(self, process: Process) -> Keeper:
         keeper = Keeper(
             process,
-            log=self._logs / f"{process.name}.log",
+            log=Log(self._logs / f"{process.name}.log"),
             show=self._display.show,
             started=self._changed,
             clock=self._clock,

@@ -4,15 +4,19 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import typer.main
 from typer.testing import CliRunner
 
+from backbone.settings import settings
 from barnabas.cli import app
-from barnabas.commands.work import read_payload, wants
+from barnabas.commands.work import tagged, wants
 from barnabas.errors import (
     BackupError,
     EdgeError,
@@ -25,7 +29,16 @@ from barnabas.errors import (
     WaitTimeoutError,
 )
 from barnabas.exit_codes import ExitCode, code_of
+from barnabas.local.home import Home
+from barnabas.output import plain
+from barnabas.payload import NoJsonError, parsed, wrapped
+from barnabas.replies import Event, Receipt
 from schemas.errors import BarnabasError, Problem
+from schemas.records import Status
+from schemas.tiers import Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 PROBLEM = Problem("some.code", "why")
@@ -33,11 +46,14 @@ SUBMIT = ["submit", "cron.parse", '{"expression": "@daily"}']
 
 
 @pytest.fixture(autouse=True)
-def no_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No stack anywhere."""
+def no_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No stack anywhere; a command reads its settings anew."""
+    settings.cache_clear()
     monkeypatch.setenv("BARNABAS_HOME", str(tmp_path))
     for name in ("BARNABAS_URL", "BARNABAS_API_KEY", "BARNABAS_API_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
+    yield
+    settings.cache_clear()
 
 
 def test_exit_codes_are_those_of_the_page() -> None:
@@ -112,11 +128,112 @@ def test_a_tier_that_is_none_is_wrong_usage() -> None:
     assert CliRunner().invoke(app, [*SUBMIT, "--tier", "soon"]).exit_code == ExitCode.USAGE
 
 
-def test_a_payload_is_read_from_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "payload.json"
-    file.write_text('{"raw": "From: ä"}', encoding="utf-8")
-    assert read_payload(f"@{file}") == {"raw": "From: ä"}
-    assert read_payload('{"a": 1}') == {"a": 1}
+@pytest.mark.parametrize(
+    ("arguments", "field", "says"),
+    [
+        ([*SUBMIT, "--tier", "soon"], "tier", "'soon' is not one of"),
+        (["kinds", "--bogus"], "bogus", "--bogus"),
+        (["no-such-command"], None, "no-such-command"),
+        (["submit"], "kind", "kind"),
+        (["reset"], "yes", "--yes"),
+    ],
+)
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_wrong_usage_is_json_where_json_was_asked_for(
+    arguments: list[str], field: str | None, says: str, place: str
+) -> None:
+    head, *rest = arguments
+    done = CliRunner().invoke(app, [head, "--json", *rest] if place == "first" else [*arguments, "--json"])
+    assert (done.exit_code, done.stdout) == (ExitCode.USAGE, "")
+    error = json.loads(done.stderr)["error"]
+    assert (error["code"], error["field"], error["retryable"]) == ("cli.usage", field, False)
+    assert says in error["message"]
+
+
+@pytest.mark.parametrize("command", [["down"], ["backup", "b.tar.gz"], ["restore", "b.tar.gz"], ["up", "--only", "x"]])
+def test_an_error_of_the_local_stack_is_four_fields_on_standard_error(command: list[str]) -> None:
+    done = CliRunner().invoke(app, [*command, "--json"])
+    assert done.exit_code != 0
+    assert done.stdout == ""
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error.keys() == {"code", "message", "field", "retryable"}
+    assert error["code"].startswith("local.")
+
+
+def test_the_version_is_told() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.stdout) == (0, f"barnabas {version('barnabas-backbone')}\n")
+
+
+def test_reset_of_a_home_that_is_empty_has_nothing_to_do(tmp_path: Path) -> None:
+    for home in (tmp_path, tmp_path / "missing"):
+        settings.cache_clear()
+        done = CliRunner().invoke(app, ["reset", "--yes", "--json"], env={"BARNABAS_HOME": str(home)})
+        assert (done.exit_code, json.loads(done.stdout)) == (0, {"reset": str(home)})
+
+
+def test_a_backup_says_whose_data_are_not_in_it(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with home.owned():
+        home.open()
+    elsewhere = {
+        "BARNABAS_HOME": str(home.path),
+        "BARNABAS_KAFKA_BOOTSTRAP": "broker:9092",
+        "BARNABAS_REDIS_URL": "redis://elsewhere/0",
+    }
+    file = tmp_path / "b.tar.gz"
+    done = CliRunner().invoke(app, ["backup", str(file), "--json"], env=elsewhere)
+    told = CliRunner().invoke(app, ["backup", str(file), "--force"], env=elsewhere)
+    assert [re.search("BARNABAS_[A-Z_]+", one)[0] for one in json.loads(done.stdout)["left_out"]] == [
+        "BARNABAS_KAFKA_BOOTSTRAP",
+        "BARNABAS_REDIS_URL",
+    ]
+    assert "not in it" in told.stderr
+
+
+def test_times_are_printed_as_the_edge_writes_them() -> None:
+    at = datetime(2026, 11, 22, 14, 0, 0, 120_000, tzinfo=UTC)
+    event = Event(
+        task="t", kind="k", tier=Tier.LOW, status=Status.STARTED, attempt=1, at=at, topic="r", partition=0, offset=1
+    )
+    assert plain([event])[0]["at"] == "2026-11-22T14:00:00.120Z"
+
+
+def test_a_receipt_is_printed_as_the_websocket_says_it() -> None:
+    at = "2026-11-22T14:00:00.120Z"
+    said = {
+        "type": "accepted",
+        "task": {
+            "id": "t",
+            "key": "t",
+            "kind": "llm.chat",
+            "tier": "low",
+            "status": "accepted",
+            "topic": "tasks",
+            "partition": 0,
+            "offset": 1,
+            "created_at": at,
+            "start_by": at,
+            "deadline": at,
+        },
+    }
+    assert tagged(msgspec.convert(said["task"], Receipt)) == said
+
+
+def test_a_payload_is_a_json_object() -> None:
+    assert parsed('{"raw": "From: ä"}'.encode()) == {"raw": "From: ä"}
+    with pytest.raises(NoJsonError):
+        parsed(b"From: a")
+    with pytest.raises(UsageError, match="object"):
+        parsed(b"[]")
+
+
+def test_a_file_that_is_no_json_is_the_raw_field_of_a_kind_that_has_one() -> None:
+    mail = {"raw", "raw_base64", "labels"}
+    assert wrapped("From: ä\r\n".encode(), mail) == {"raw": "From: ä\r\n"}
+    assert wrapped(b"From: \xff", mail) == {"raw_base64": "RnJvbTog/w=="}
+    assert wrapped(b"From: \xff", {"raw"}) is None
+    assert wrapped(b"From: a", {"expression"}) is None
 
 
 def test_what_a_kind_wants_is_told_in_a_few_words() -> None:
@@ -131,7 +248,7 @@ def test_doctor_says_what_to_do_where_no_stack_runs() -> None:
     assert checks["Python"]["ok"]
     assert checks["Java"]["ok"]
     assert not checks["stack"]["ok"]
-    assert all(check["way_out"] for check in checks.values() if not check["ok"])
+    assert all(bool(check["way_out"]) is not check["ok"] for check in checks.values())
 
 
 def test_topics_without_a_broker_is_no_stack(closed_port: int) -> None:

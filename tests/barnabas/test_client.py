@@ -285,8 +285,8 @@ async def test_a_connection_that_never_comes_back_is_told(house: LocalStack) -> 
 async def test_leaving_an_answer_early_leaves_the_connection_usable(client: Client, producer: Producer) -> None:
     answer = client.stream("What does Kafka keep?", tier=Tier.URGENT)
     async with asyncio.timeout(LIMIT), aclosing(answer.frames()) as frames:
+        assert await anext(frames) == answer.receipt
         first = asyncio.ensure_future(anext(frames))
-        await until(lambda: answer.accepted)
         worker = Worker(producer, answer.receipt)
         await worker.claim()
         await worker.say(0, 1)

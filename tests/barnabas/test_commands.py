@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from confluent_kafka import Producer
+from websockets.asyncio.client import connect
 
 from barnabas.errors import EdgeError
 from barnabas.exit_codes import ExitCode
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).parents[2]
+MILLISECONDS = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 README = (ROOT / "README.md").read_text()
 
 
@@ -42,7 +44,35 @@ async def test_submit_reads_a_pipe_and_need_not_wait(house: LocalStack, client: 
     assert done.code == ExitCode.OK, done.err
     assert (await client.result(done.out.strip(), timeout=60)).kind == "cron.parse"
     done = await barnabas(house, "submit", "cron.parse", '{"expression": "@daily"}', "--no-wait", "--json")
-    assert json.loads(done.out)["status"] == "accepted"
+    receipt = json.loads(done.out)
+    assert receipt["status"] == "accepted"
+    assert re.fullmatch(MILLISECONDS, receipt["created_at"])
+
+
+async def test_a_mail_is_submitted_as_the_file_that_it_is(house: LocalStack) -> None:
+    mail = ROOT / "barnabas" / "samples" / "invoice.eml"
+    done = await barnabas(house, "submit", "mail.classify", f"@{mail}", "--json")
+    assert done.code == ExitCode.OK, done.err
+    assert json.loads(done.out)["subject"]
+    done = await barnabas(house, "submit", "cron.parse", f"@{mail}", "--json")
+    assert done.code == ExitCode.USAGE
+    assert json.loads(done.err)["error"]["field"] == "payload"
+
+
+async def test_tail_prints_frames_as_the_websocket_says_them(house: LocalStack, client: Client) -> None:
+    for payload in ({"expression": "@daily"}, {"expression": "* * * * 99"}):
+        receipt = await client.submit("cron.parse", payload)
+        done = await barnabas(house, "tail", receipt.id, "--json")
+        heard = []
+        async with (
+            connect(client.endpoint.websocket, additional_headers=client.endpoint.headers, proxy=None) as socket,
+            asyncio.timeout(60),
+        ):
+            await socket.send(json.dumps({"type": "subscribe", "task": receipt.id}))
+            while not heard or heard[-1].get("status") not in {"succeeded", "failed"}:
+                heard.append(json.loads(await socket.recv()))
+        assert heard.pop(0)["type"] == "subscribed"
+        assert [json.loads(line) for line in done.out.splitlines()] == heard
 
 
 async def test_a_task_that_failed_is_exit_code_1(house: LocalStack) -> None:

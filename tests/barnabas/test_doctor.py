@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from barnabas import doctor
-from barnabas.errors import PortTakenError
+from barnabas.errors import HomeError, PortTakenError
 from barnabas.local.home import MIGRATIONS, Home
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from barnabas.local.stack import LocalStack
 
 NOW = datetime(2026, 11, 22, 13, 0, 0, 400_000, tzinfo=UTC)
 DATE = "Sun, 22 Nov 2026 13:00:00 GMT"
@@ -43,6 +45,32 @@ def test_the_homes_layout(tmp_path: Path) -> None:
     for text in (f"{len(MIGRATIONS) + 2}\n", "0\n", "new\n"):
         home.version.write_text(text)
         assert not doctor.layout(home).ok
+
+
+def test_a_home_without_a_layout_is_judged_as_up_does(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert "is empty" in doctor.layout(home).detail
+    home.models.mkdir()
+    check = doctor.layout(home)
+    assert check.ok
+    assert "holds models" in check.detail
+    home.kafka.mkdir()
+    check = doctor.layout(home)
+    assert not check.ok
+    assert "kafka" in check.detail
+    with pytest.raises(HomeError):
+        home.open()
+
+
+async def test_services_that_run_by_hand_are_judged_by_their_edge(house: LocalStack, tmp_path: Path) -> None:
+    by_hand = house.settings.model_copy(update={"home": tmp_path})
+    checks = {check.name: check for check in await doctor.examine(by_hand)}
+    assert "stack" not in checks
+    assert {name for name, check in checks.items() if not check.ok} == set()
+    assert {"Kafka", "Valkey", "edge", "clock", "streams.realtime"} <= checks.keys()
+    assert all(not check.way_out for check in checks.values())
+    silent = {check.name: check for check in await doctor.examine(by_hand.model_copy(update={"edge_port": 1}))}
+    assert not silent["stack"].ok
 
 
 def test_a_taken_port_is_named_with_its_setting() -> None:

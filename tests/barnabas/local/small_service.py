@@ -1,6 +1,6 @@
 """A small real service for the supervisor's tests: a health port, a log, and manners that its arguments choose.
 
-small_service.py PORT JOURNAL [--slow SECONDS] [--stubborn] [--child PIDFILE] [--exit STATUS]
+small_service.py PORT JOURNAL [--slow SECONDS] [--stubborn] [--child PIDFILE] [--exit STATUS] [--needs FILE]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ parser.add_argument("--slow", type=float, default=0)
 parser.add_argument("--stubborn", action="store_true")
 parser.add_argument("--child", type=Path)
 parser.add_argument("--exit", type=int)
+parser.add_argument("--needs", type=Path)
 options = parser.parse_args()
 began = time.monotonic()
 
@@ -55,6 +56,8 @@ def stop(*_: object) -> None:
 if options.exit is not None:
     sys.stdout.write("the reason why nothing works\n")
     sys.exit(options.exit)
+if options.needs and not options.needs.exists():
+    sys.exit("no space left")
 if options.child:
     grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     options.child.write_text(str(grandchild.pid))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import stat
+import subprocess
+import sys
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,16 @@ def test_what_was_backed_up_comes_back_without_logs_and_models(home: Home, tmp_p
         other.open()
 
 
+def test_a_file_that_is_there_is_replaced_only_by_force(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "b.tar.gz"
+    file.write_text("precious")
+    with pytest.raises(BackupError, match="--force"):
+        backup(home, file)
+    assert file.read_text() == "precious"
+    assert backup(home, file, force=True) == 4
+    assert restore(file, Home(tmp_path / "other")) == 4
+
+
 def test_a_running_stack_is_not_touched(home: Home, tmp_path: Path) -> None:
     file = tmp_path / "b.tar.gz"
     backup(home, file)
@@ -76,6 +88,43 @@ def test_a_running_stack_is_not_touched(home: Home, tmp_path: Path) -> None:
             with pytest.raises(HomeInUseError, match="barnabas down"):
                 work()
     assert not (tmp_path / "c.tar.gz").exists()
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from barnabas.local.backup import backup, restore
+from barnabas.local.home import Home
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+work, home, file = sys.argv[1], Home(Path(sys.argv[2])), Path(sys.argv[3])
+try:
+    backup(home, file) if work == "backup" else restore(file, home, force=True)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def _on_a_full_disk(work: str, home: Home, file: Path) -> str:
+    command = [sys.executable, "-c", FULL, work, str(home.path), str(file)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_full_disk_leaves_no_half_backup_and_an_older_one_as_it_was(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "backups" / "b.tar.gz"
+    assert _on_a_full_disk("backup", home, file).startswith(f"BackupError {file} can't be written (File too large)")
+    assert list(file.parent.iterdir()) == []
+    backup(home, file)
+    older = file.read_bytes()
+    assert _on_a_full_disk("backup", home, file).startswith("BackupError")
+    assert {entry: entry.read_bytes() for entry in file.parent.iterdir()} == {file: older}
+
+
+def test_a_full_disk_while_it_is_restored_leaves_the_home_as_it_was(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "b.tar.gz"
+    backup(home, file)
+    before = _contents(home)
+    assert _on_a_full_disk("restore", home, file).startswith("BackupError")
+    assert _contents(home) == before
 
 
 def test_a_home_with_data_is_replaced_only_by_force(home: Home, tmp_path: Path) -> None:
@@ -101,7 +150,7 @@ def test_a_folder_of_something_else_is_never_replaced_or_deleted(home: Home, tmp
     with pytest.raises(HomeError, match="no home"):
         reset(foreign)
     with pytest.raises(HomeError, match="no home"):
-        backup(foreign, file)
+        backup(foreign, tmp_path / "c.tar.gz")
     assert (foreign.path / "thesis.doc").exists()
 
 
@@ -148,7 +197,8 @@ def test_reset_deletes_all_but_what_is_kept(home: Home) -> None:
         "VERSION",
         "models/weights",
     }
-    reset(home)
-    assert set(_contents(home)) <= {"lock"}
+    for _again in range(2):
+        reset(home)
+        assert set(_contents(home)) <= {"lock"}
     with home.owned():
         home.open()

@@ -139,3 +139,34 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     write_atomically(file, "new")
     assert file.read_text() == "new"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_home_that_can_not_be_made_or_locked_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(HomeError, match=r"file/home can't be written \(Not a directory\).*BARNABAS_HOME"):
+        _opened(Home(tmp_path / "file" / "home"))
+    (tmp_path / "home" / "lock").mkdir(parents=True)
+    with pytest.raises(HomeError, match="can't be written"):
+        _opened(Home(tmp_path / "home"))
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from barnabas.local.home import Home, write_atomically
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+home = Home(Path(sys.argv[1]))
+try:
+    with home.owned():
+        write_atomically(home.version, "a text that is longer than the room")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_half(home: Home) -> None:
+    _opened(home)
+    done = subprocess.run([sys.executable, "-c", FULL, str(home.path)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"HomeError {home.path} can't be written (File too large)")
+    assert home.version.read_text() == "1\n"
+    assert not list(home.path.glob("*.new"))

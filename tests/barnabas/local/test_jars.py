@@ -95,6 +95,26 @@ def test_an_interrupted_download_goes_on_with_what_is_missing(tmp_path: Path) ->
     assert set(again.fetched) == set(PATHS) - there
 
 
+def test_what_a_killed_download_left_is_gone_before_the_next_begins(tmp_path: Path) -> None:
+    half = tmp_path / "maven.part" / "org" / "example" / "half.pom"
+    half.parent.mkdir(parents=True)
+    half.write_text("<pro")
+    there: list[bool] = []
+
+    def fetch(path: str, folder: Path) -> Path:
+        there.append(half.exists())
+        return Fetch()(path, folder)
+
+    kafka_classpath(tmp_path, jars=JARS, fetch=fetch)
+    assert not any(there)
+
+
+def test_a_cache_that_can_not_be_written_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DownloadError, match=r"file/cache can't be used \(Not a directory\).*BARNABAS_CACHE"):
+        kafka_classpath(tmp_path / "file" / "cache", jars=JARS, fetch=Fetch())
+
+
 def test_two_starts_at_once_download_each_jar_once(tmp_path: Path) -> None:
     fetch = Fetch()
     with ThreadPoolExecutor(4) as pool:

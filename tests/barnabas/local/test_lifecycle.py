@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from barnabas.local.health import HttpProbe
-from barnabas.local.lifecycle import Restart, drain_waves
+from barnabas.local.lifecycle import Patience, Restart, drain_waves
 from barnabas.local.processes import Process
 
 restarts = st.builds(
@@ -40,6 +40,16 @@ def test_good_service_forgives_earlier_failures_and_less_does_not() -> None:
     assert restart.failures(7, served=60.0) == 1
     assert restart.failures(7, served=59.9) == 8
     assert restart.failures(0, served=0.0) == 1
+
+
+@given(st.integers(1, 20), st.lists(st.booleans(), max_size=60))
+def test_only_silences_in_a_row_run_out_of_patience(silences: int, answers: list[bool]) -> None:
+    patience = Patience(silences=silences)
+    silent = 0
+    for asked, alive in enumerate(answers, start=1):
+        silent = patience.silent(silent, alive=alive)
+        last = answers[max(0, asked - silences) : asked]
+        assert patience.is_out(silent) == (len(last) == silences and not any(last))
 
 
 def _process(name: str, drain_order: int) -> Process:

@@ -87,6 +87,16 @@ def test_the_edge_drains_first_and_the_servers_last() -> None:
     assert [[process.name for process in wave] for wave in waves] == [["edge"], SERVICES[:-1], ["kafka", "valkey"]]
 
 
+def test_a_tier_that_gives_way_to_everybody_may_be_silent_for_longer() -> None:
+    settings = Settings(home=HOME)
+    whole = table(settings, Ports.choose(settings, WITH_METRICS_PORT), Home(HOME))
+    longest = max(process.patience.silences for process in whole)
+    assert {process.name for process in whole if process.patience.silences == longest} == {
+        "streams-batch",
+        "streams-low",
+    }
+
+
 def test_only_the_worker_is_not_waited_for_and_each_service_has_a_health_port_of_its_own() -> None:
     settings = Settings(home=HOME, local_metrics_base_port=40000)
     whole = table(settings, Ports.choose(settings, WITH_METRICS_PORT), Home(HOME))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -131,6 +132,54 @@ async def test_both_servers_come_back_after_kill_9_with_their_data_and_after_a_r
     assert again.home.read_running() is None
 
 
+async def test_a_home_with_any_name_keeps_its_data_in_the_plainest_locale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    settings = Settings(home=tmp_path / "h ü \N{GRINNING FACE}", create_topics=False, **FREE_PORTS)
+    async with LocalStack(settings, only=("kafka", "valkey")) as stack:
+        admin = AdminClient({"bootstrap.servers": stack.kafka_bootstrap})
+        await asyncio.to_thread(admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result, 30)
+        async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap, acks="all") as producer:
+            await producer.send_and_wait("kept", b"record")
+        async with Redis.from_url(stack.redis_url) as redis:
+            await redis.set("kept", "yes")
+    assert (stack.home.kafka / "data" / "kept-0").is_dir()
+    assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == [settings.home]
+    async with LocalStack(settings, only=("kafka", "valkey")) as again:
+        assert await _records(again.kafka_bootstrap, "kept") == 1
+        assert await _kept(again.redis_url) == b"yes"
+
+
+async def test_a_server_that_is_stopped_in_its_tracks_is_not_alive_and_is_again_when_it_goes_on(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", create_topics=False, **FREE_PORTS)
+    async with LocalStack(settings, only=("kafka", "valkey")) as stack:
+        for name in ("kafka", "valkey"):
+            probe, pid = stack._table[name].probe, stack.pid(name)
+            assert pid
+            assert await probe.alive()
+            os.kill(pid, signal.SIGSTOP)
+            assert not await probe.alive()
+            os.kill(pid, signal.SIGCONT)
+            async with asyncio.timeout(LIMIT):
+                while not await probe.alive():
+                    pass
+
+
+async def test_a_home_that_can_not_be_written_any_more_does_not_end_what_runs(tmp_path: Path) -> None:
+    shown: list[Row] = []
+    seen = Seen()
+    seen.show = lambda row: (shown.append(row), Seen.show(seen, row))[0]  # type: ignore[method-assign]
+    async with LocalStack(Settings(home=tmp_path / "home", **FREE_PORTS), only=("valkey",), display=seen) as stack:
+        (stack.home.path / "stack.json.new").mkdir()
+        pid = stack.pid("valkey")
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: seen.ready.count("valkey") == 2)
+        assert [row.state for row in shown if row.name == "home"] == [State.FAILED]
+        (stack.home.path / "stack.json.new").rmdir()
+
+
 async def test_up_ends_by_its_event_and_tells_when_it_is_ready(tmp_path: Path) -> None:
     until_, seen = asyncio.Event(), []
 
@@ -175,9 +224,9 @@ async def test_a_stack_in_the_background_is_brought_down_from_elsewhere(tmp_path
     assert (status, out) == (1, "")
     assert f"process {running.pid} owns" in err
 
-    status, out, _err = await _ran(home, "reset", "--yes", "--json")
-    assert status == 1
-    assert '"code":"local.home_in_use"' in out
+    status, out, err = await _ran(home, "reset", "--yes", "--json")
+    assert (status, out) == (1, "")
+    assert '"code":"local.home_in_use"' in err
 
     status, out, err = await _ran(home, "down", "--json")
     assert (status, out) == (0, f'{{"stopped":{running.pid}}}\n'), err
@@ -189,6 +238,47 @@ async def test_a_stack_in_the_background_is_brought_down_from_elsewhere(tmp_path
     assert (await _ran(home, "reset", "--yes"))[0] == 0
     assert (await _ran(home, "restore", str(tmp_path / "b.tar.gz"), "--json"))[0] == 0
     assert (await _ran(home, "no-such-command"))[0] == 2
+
+
+async def test_a_home_that_can_not_be_written_is_told_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for arguments in (("up",), ("up", "--detach")):
+        status, out, err = await _ran(tmp_path / "file" / "home", *arguments)
+        assert (status, out) == (1, "")
+        assert "file/home can't be written (Not a directory)" in err
+        assert "Traceback" not in err
+
+
+async def test_of_two_starts_at_once_one_runs_and_the_other_names_it(tmp_path: Path) -> None:
+    both = [await _command(tmp_path / "home", "up", "--only", "valkey") for _ in range(2)]
+    ended = {asyncio.create_task(process.communicate()): process for process in both}
+    async with asyncio.timeout(LIMIT):
+        (first,), _rest = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+    loser = ended.pop(first)
+    ((running, winner),) = ended.items()
+    assert loser.returncode == 1
+    assert f"process {winner.pid} owns" in first.result()[1].decode()
+    await until(lambda: (now := Home(tmp_path / "home").read_running()) and now.ready)
+    winner.send_signal(signal.SIGINT)
+    _out, err = await running
+    assert winner.returncode == 0, err
+
+
+async def test_what_keeps_a_stack_in_the_background_from_starting_is_told_as_it_is(
+    stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BARNABAS_LOCAL_VALKEY_PORT", str(stack.ports.valkey))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "barnabas.local", "up", "--detach", "--json", "--only", "valkey"),
+        env={**os.environ, "BARNABAS_HOME": str(tmp_path / "home")},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    [told] = [json.loads(line)["error"] for line in err.decode().splitlines() if line.startswith("{")]
+    assert (process.returncode, out) == (1, b"")
+    assert (told["code"], told["field"]) == ("local.port_taken", "BARNABAS_LOCAL_VALKEY_PORT")
+    assert str(stack.ports.valkey) in told["message"]
 
 
 async def test_ctrl_c_drains_and_exits_well(tmp_path: Path) -> None:

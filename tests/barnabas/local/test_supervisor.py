@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,11 @@ import psutil
 import pytest
 
 from barnabas.errors import ServiceFailedError
-from barnabas.local.child import Child, end_leftovers, last_lines, rotate
+from barnabas.local.child import Child, end_leftovers
 from barnabas.local.display import Row, Silent, State
 from barnabas.local.health import HttpProbe
-from barnabas.local.lifecycle import Restart
+from barnabas.local.lifecycle import Patience, Restart
+from barnabas.local.log import Log
 from barnabas.local.ports import _free_ports
 from barnabas.local.processes import Process
 from barnabas.local.supervisor import Supervisor
@@ -119,6 +121,51 @@ async def test_what_dies_is_started_again_and_nothing_else(yard: Yard) -> None:
     assert yard.pid("victim") != first
     assert yard.pid("other") == other
     assert "ended by SIGKILL; again in" in next(row.detail for row in yard.seen.rows if row.state is State.RESTARTING)
+
+
+async def test_what_is_alive_but_stuck_is_killed_and_started_again_and_that_is_told(yard: Yard) -> None:
+    patience = Patience(every=0.05, silences=2)
+    await yard.supervisor.start([yard.service("stuck", patience=patience), yard.service("other", patience=patience)])
+    first, other = yard.pid("stuck"), yard.pid("other")
+    os.kill(first, signal.SIGSTOP)
+    await until(lambda: yard.states("stuck").count(State.READY) == 2)
+    assert not alive(first)
+    assert yard.pid("other") == other
+    told = next(row.detail for row in yard.seen.rows if row.state is State.RESTARTING)
+    assert told.startswith("gave no sign of life 2 times, 0.05 s apart, and was killed; again in")
+    assert "stuck gave no sign of life 2 times" in (yard.folder / "stuck.log").read_text()
+
+
+async def test_what_closes_its_port_to_drain_is_not_stuck(yard: Yard) -> None:
+    draining = asyncio.Event()
+
+    class Closing(HttpProbe):
+        async def alive(self) -> bool:
+            return not draining.is_set()
+
+    service = yard.service("stubborn", "--stubborn", drain_timeout=1.0, patience=Patience(every=0.02, silences=1))
+    await yard.supervisor.start([replace(service, probe=Closing("127.0.0.1", int(service.command[2])))])
+    draining.set()
+    async with asyncio.timeout(LIMIT):
+        await yard.supervisor.drain()
+    assert not any("sign of life" in row.detail for row in yard.seen.rows)
+    assert any("did not end in" in row.detail for row in yard.seen.rows)
+
+
+async def test_a_slow_starter_that_can_not_start_is_tried_again_and_its_last_words_are_shown(yard: Yard) -> None:
+    room = yard.folder / "room"
+    service = yard.service("model", "--needs", str(room), slow=True, retry=Restart(first=0.1))
+    await yard.supervisor.start([service])
+    with pytest.raises(ServiceFailedError, match="model could not start: it ended with status 1, 3 times in a row"):
+        await yard.supervisor.complete()
+    await until(lambda: yard.states("model").count(State.FAILED) == 2)
+    shown = next(row.detail for row in yard.seen.rows if row.state is State.FAILED)
+    assert shown == "ended with status 1; again in 0.1 s: no space left"
+    room.touch()
+    await until(lambda: State.READY in yard.states("model"))
+    os.kill(yard.pid("model"), signal.SIGKILL)
+    await until(lambda: yard.states("model").count(State.READY) == 2)
+    assert State.FAILED not in yard.states("model")[yard.states("model").index(State.READY) :]
 
 
 async def test_what_can_not_start_is_an_error_with_the_end_of_its_log(yard: Yard) -> None:
@@ -230,8 +277,8 @@ async def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> 
 
 async def test_what_a_dead_supervisor_left_is_ended_and_nobody_else(tmp_path: Path) -> None:
     command = (sys.executable, "-c", "import time; time.sleep(600)")
-    left = await Child.start(command, {}, tmp_path / "log")
-    other = await Child.start(command, {}, tmp_path / "log")
+    left = await Child.start(command, {}, Log(tmp_path / "log"))
+    other = await Child.start(command, {}, Log(tmp_path / "log"))
     ended = await asyncio.to_thread(
         end_leftovers, [(left.pid, left.started_at), (other.pid, other.started_at - 3600), (2**22 - 1, time.time())]
     )
@@ -240,23 +287,3 @@ async def test_what_a_dead_supervisor_left_is_ended_and_nobody_else(tmp_path: Pa
     assert alive(other.pid)
     other.kill()
     await other.wait()
-
-
-def test_a_log_that_has_grown_is_moved_aside_and_the_oldest_goes(tmp_path: Path) -> None:
-    log = tmp_path / "name.log"
-    for n in range(5):
-        log.write_text(f"{n}" * 100)
-        rotate(log, limit=100, kept=2)
-    assert not log.exists()
-    assert (tmp_path / "name.log.1").read_text() == "4" * 100
-    assert (tmp_path / "name.log.2").read_text() == "3" * 100
-    assert not (tmp_path / "name.log.3").exists()
-    log.write_text("small")
-    rotate(log, limit=100)
-    assert log.read_text() == "small"
-
-
-def test_the_last_lines_of_a_log_are_read_whatever_bytes_it_holds(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_bytes(b"first\nsecond \xff\nthird\n")
-    assert last_lines(log, 2) == "second \N{REPLACEMENT CHARACTER}\nthird"
