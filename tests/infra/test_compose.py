@@ -29,13 +29,8 @@ def compose() -> dict:
 def test_each_service_runs_the_command_of_the_process_table(compose, tmp_path):
     settings = Settings(home=tmp_path)
     table = processes.table(settings, Ports.choose(settings, processes.WITH_METRICS_PORT), Home(tmp_path))
-    modules = {"streams": "streams", "inference": "inference_worker", "edge": "connectors"}
-    theirs = {
-        name: [modules[service["build"]["target"]], *(service.get("command") or [])]
-        for name, service in compose["services"].items()
-        if "build" in service
-    }
-    ours = {process.name: list(process.command[2:]) for process in table if process.command[1:2] == ("-m",)}
+    theirs = {name: service["command"] for name, service in compose["services"].items() if "build" in service}
+    ours = {process.name: ["python", *process.command[1:]] for process in table if process.command[1:2] == ("-m",)}
     assert theirs == ours
     assert set(compose["services"]) - set(theirs) == {"kafka", "valkey"}
 
