@@ -20,11 +20,13 @@ from schemas.codec import UnknownSchemaError
 from schemas.topics import KINDS, RESULTS, TOKENS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from confluent_kafka import Consumer, Message
 
     from backbone.settings import Settings
+
+PORTION_BYTES = 256 * 1024
 
 _log = structlog.get_logger()
 
@@ -116,13 +118,14 @@ class Tail:
                     self._probe(reader)
                     probed = time.monotonic()
                 continue
-            batch = self._records(reader, [first, *reader.consume(BATCH, 0)])
-            if batch:
+            for portion in _portions([first, *reader.consume(BATCH, 0)]):
+                if not (batch := self._records(reader, portion)):
+                    continue
                 self.connected = True
                 while not self._room.acquire(timeout=0.2):
                     if self._stopping.is_set():
                         return
-                loop.call_soon_threadsafe(self._hand_over, batch)
+                loop.call_soon_threadsafe(self._hand_over, loop, batch)
 
     def _records(self, reader: Consumer, messages: list[Message]) -> list[Logged]:
         batch: list[Logged] = []
@@ -154,9 +157,24 @@ class Tail:
         else:
             self.connected = True
 
-    def _hand_over(self, batch: list[Logged]) -> None:
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, batch: list[Logged]) -> None:
         try:
             if self._deliver is not None:
                 self._deliver(batch)
         finally:
-            self._room.release()
+            # Those who were told now write first; only then comes more, or it would pile up for quick readers too.
+            loop.call_soon(lambda: loop.call_soon(self._room.release))
+
+
+def _portions(messages: list[Message]) -> Iterator[list[Message]]:
+    """Cut a batch into pieces of about `PORTION_BYTES`."""
+    portion: list[Message] = []
+    size = 0
+    for message in messages:
+        portion.append(message)
+        size += len(message.value() or b"")
+        if size >= PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from backbone.outcome import Outgoing
     from backbone.settings import Settings
+    from backbone.telemetry import Readiness
     from schemas.tiers import Tier
 
 _log = structlog.get_logger()
@@ -50,8 +51,9 @@ RETRY_SECONDS = 0.5
 class TierApp:
     """One tier's consumer: start it, wait, stop it."""
 
-    def __init__(self, settings: Settings, tier: Tier) -> None:
+    def __init__(self, settings: Settings, tier: Tier, readiness: Readiness) -> None:
         self._settings = settings
+        self._readiness = readiness
         self._redis = connect(settings)
         self._handlers = registry.load(settings)
         policy = settings.tiers[tier]
@@ -100,6 +102,8 @@ class TierApp:
             kind = registry.announcement(handler)
             await self._produce(KINDS.name, kind.kind, codec.encode(kind))
         await self._assigned.wait()
+        self._readiness.is_ready()
+        _log.info("service.ready")
         self._listening = asyncio.create_task(cancellations.listen(self._settings, self._dispatcher.cancel))
 
     async def stop(self) -> None:
@@ -114,10 +118,16 @@ class TierApp:
         await self._redis.aclose()
 
     async def crashed(self) -> BaseException:
-        """Wait until the app can't go on, and return why."""
-        # Faust tells of it only to its own worker program.
-        await self.faust._crashed.wait()  # noqa: SLF001
-        return self.faust._crash_reason or RuntimeError("the Faust app crashed")  # noqa: SLF001
+        """Wait until the app can't go on, or hears of cancellations no more, and return why."""
+        # Faust tells of a crash only to its own worker program.
+        crash = asyncio.ensure_future(self.faust._crashed.wait())  # noqa: SLF001
+        watched = {crash, self._listening} if self._listening else {crash}
+        done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        crash.cancel()
+        if crash in done:
+            return self.faust._crash_reason or RuntimeError("the Faust app crashed")  # noqa: SLF001
+        ended = done.pop()
+        return ended.exception() or RuntimeError("nothing listens for cancellations any more")
 
     async def _on_assigned(self, *_args: object, **_kwargs: object) -> None:
         self._assigned.set()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from backbone.settings import Settings
     from backbone.slots import Decision
+    from backbone.telemetry import Readiness
     from schemas.errors import BarnabasError
     from streams.timer_book import Entry
 
@@ -54,8 +55,9 @@ AT_ONCE = 256
 class TimerService:
     """Reads timers, waits, fires."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, readiness: Readiness) -> None:
         self._settings = settings
+        self._readiness = readiness
         self._producer = Producer(settings)
         self._consumer = AIOKafkaConsumer(
             **aiokafka_config(settings),
@@ -82,6 +84,8 @@ class TimerService:
         await self._consumer.start()
         self._work = [asyncio.create_task(work) for work in (self._pulse(), self._read(), self._fire())]
         await self._assigned.wait()
+        self._readiness.is_ready()
+        _log.info("service.ready")
 
     async def stop(self) -> None:
         """Finish what is being fired and leave the group; what is due next is another's, or is done at the next start."""
