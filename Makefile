@@ -40,8 +40,8 @@ lint: install
 	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
 
-check: lint  ## The fast checks: style, types, walls between rooms, tests that need no broker
-	@$(BIN)/pytest -q -m "not stack and not long" --timeout 60
+check: lint  ## The fast checks: style, types, walls between rooms, tests that need no broker and no patience
+	@$(BIN)/pytest -q -m "not stack and not slow and not long" --hypothesis-profile few --timeout 60
 
 test: lint  ## Everything that gates a change, on a real Kafka and Valkey
 	@$(BIN)/pytest -m "not long"

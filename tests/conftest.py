@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 # These machines are noisy: how long an example takes says nothing.
 hypothesis_settings.register_profile("barnabas", deadline=None, print_blob=True)
+hypothesis_settings.register_profile("few", parent=hypothesis_settings.get_profile("barnabas"), max_examples=10)
 hypothesis_settings.load_profile("barnabas")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the servers: `make check` leaves it out."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.stack)
 
 
 @pytest.fixture(scope="session")

@@ -251,6 +251,7 @@ def test_doctor_says_what_to_do_where_no_stack_runs() -> None:
     assert all(bool(check["way_out"]) is not check["ok"] for check in checks.values())
 
 
+@pytest.mark.slow
 def test_topics_without_a_broker_is_no_stack(closed_port: int) -> None:
     code = "from barnabas.cli import main; main()"
     done = subprocess.run(

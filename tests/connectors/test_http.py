@@ -9,6 +9,8 @@ from backbone.settings import Settings
 from connectors import http
 from connectors.door import Door
 
+pytestmark = pytest.mark.slow
+
 GET = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
 

@@ -23,6 +23,8 @@ from inference_worker.requests import Message
 from inference_worker.runners.base import Work
 from tests.inference_worker.conftest import MODEL
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_is_converted_once_and_tells_how_far_it_is(converted):
     settings, model, told = converted

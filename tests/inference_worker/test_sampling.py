@@ -32,7 +32,7 @@ def test_top_k_keeps_to_the_k_likeliest(scores, seed, index, k):
 def test_top_p_keeps_to_the_smallest_set_of_that_mass(scores, seed, index, p):
     chosen = sample(scores, _how(temperature=1, top_p=p), seed, index)
     weights = np.exp(scores.astype(np.float64) - scores.max())
-    likelier = weights[scores > scores[chosen]].sum() / weights.sum()
+    likelier = weights[weights > weights[chosen]].sum() / weights.sum()
     assert likelier <= p + 1e-9
 
 

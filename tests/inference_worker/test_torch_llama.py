@@ -13,6 +13,8 @@ from inference_worker.runners.base import Work
 from inference_worker.runners.llama_weights import LlamaConfig
 from tests.inference_worker.small_llama import CONTEXT, SLOTS, VOCABULARY, config, expected, ours
 
+pytestmark = pytest.mark.slow
+
 
 def _tokens(seed: int, count: int) -> list[int]:
     return random.Random(seed).choices(range(VOCABULARY), k=count)

@@ -28,6 +28,8 @@ from streams.web_work import Wanted, read
 from tests.streams import bombs
 from tests.support import until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -30,6 +30,7 @@ def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
 
 
+@pytest.mark.slow
 class TestMailClassify(HandlerContract):
     handler_class = MailClassify
 
@@ -230,6 +231,7 @@ MIXED = b"Subject: x\nContent-Type: multipart/mixed; boundary=b\n\n"
         ),
     ],
 )
+@pytest.mark.slow
 @pytest.mark.timeout(60)  # unbounded, each took from ten seconds to hours
 def test_a_mail_made_to_hurt_is_read_as_far_as_it_costs_little(raw, mended):
     mail = parse(raw)

@@ -12,6 +12,8 @@ from streams.mail_export import ensure_exported
 from streams.mail_labels import DESCRIPTIONS, score
 from streams.mail_model import TOKEN_BUDGET, MailModel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):

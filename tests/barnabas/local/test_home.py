@@ -14,6 +14,8 @@ from barnabas.local.home import Home, Running, write_atomically
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:

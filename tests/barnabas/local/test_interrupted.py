@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from backbone.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 60.0
 
 STARTING = """

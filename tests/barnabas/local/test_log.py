@@ -8,11 +8,15 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from barnabas.local.child import Child
 from barnabas.local.log import Log
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.slow
 
 LIMIT = 100_000
 

@@ -27,6 +27,8 @@ from barnabas.local.supervisor import Supervisor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+pytestmark = pytest.mark.slow
+
 SERVICE = Path(__file__).with_name("small_service.py")
 LIMIT = 20.0
 

@@ -8,6 +8,10 @@ import tomllib
 import zipfile
 from pathlib import Path, PurePosixPath
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 
