@@ -131,7 +131,7 @@ def _elsewhere(settings: Settings) -> dict[str, str]:
 
 
 def _ready(running: Running, *, as_json: bool) -> None:
-    _say(f"ready at {running.edge_url or running.kafka_bootstrap}", running, as_json)
+    _say(f"ready at {running.edge_url or running.kafka_bootstrap}", running.told(), as_json)
 
 
 def _say(text: str, data: Any, as_json: bool) -> None:

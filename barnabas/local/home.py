@@ -10,6 +10,7 @@ import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -48,6 +49,15 @@ class Running(msgspec.Struct, frozen=True):
     edge_url: str | None = None
     children: dict[str, tuple[int, float]] = {}
     phases: list[tuple[str, float]] = []
+
+    def told(self) -> Running:
+        """Return it as it may be printed: without the password of a Redis of one's own."""
+        url = urlsplit(self.redis_url)
+        if url.password is None:
+            return self
+        bare = url.netloc.rpartition("@")[2]
+        masked = urlunsplit(url._replace(netloc=f"{url.username or ''}:***@{bare}"))
+        return msgspec.structs.replace(self, redis_url=masked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,3 +172,15 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_half(home: Home) -> N
     assert done.stdout.startswith(f"HomeError {home.path} can't be written (File too large)")
     assert home.version.read_text() == "1\n"
     assert not list(home.path.glob("*.new"))
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("rediss://me:s3cret@cache:6379/2", "rediss://me:***@cache:6379/2"),
+        ("redis://:p%40ss@cache/0", "redis://:***@cache/0"),
+    ],
+)
+def test_what_is_printed_of_a_running_stack_holds_no_password(url: str, told: str) -> None:
+    assert Running(pid=1, ready=True, kafka_bootstrap="", redis_url=url).told().redis_url == told
