@@ -134,8 +134,14 @@ class Home:
         """Make the layout, or bring an older one up to date; the caller owns the home.
 
         Raises:
-            HomeError: the layout is newer than this Barnabas, the folder holds something else or can't be written.
+            HomeError: the layout is newer than this Barnabas, the folder holds something else or can't be written, or
+                its name can't be told to Kafka.
         """
+        if unfit := set(str(self.path)) & set(",\n"):
+            # Kafka would take it for several folders, and make the first one.
+            raise HomeError(
+                f"{str(self.path)!r} has {' and '.join(map(repr, unfit))} in it: set BARNABAS_HOME to another"
+            )
         current = len(migrations) + 1
         if self.version.exists():
             self._migrate(migrations, current)

@@ -20,7 +20,7 @@ bind {host}
 port {port}
 protected-mode yes
 daemonize no
-dir "{data}"
+dir {data}
 appendonly yes
 appendfsync everysec
 save ""
@@ -35,8 +35,14 @@ def configure(folder: Path, *, port: int) -> Path:
     data = folder / "data"
     data.mkdir(exist_ok=True, mode=0o700)
     file = folder / "valkey.conf"
-    file.write_text(CONFIG.format(host=HOST, port=port, data=data), encoding="utf-8")
+    file.write_text(CONFIG.format(host=HOST, port=port, data=_quoted(data)), encoding="utf-8")
     return file
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as Valkey's configuration reads it."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def command(folder: Path) -> tuple[str, ...]:

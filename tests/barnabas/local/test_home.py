@@ -184,3 +184,10 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_half(home: Home) -> N
 )
 def test_what_is_printed_of_a_running_stack_holds_no_password(url: str, told: str) -> None:
     assert Running(pid=1, ready=True, kafka_bootstrap="", redis_url=url).told().redis_url == told
+
+
+def test_a_home_that_kafka_would_take_for_two_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+    home = Home(tmp_path / "one, two")
+    with home.owned(), pytest.raises(HomeError, match="BARNABAS_HOME"):
+        home.open()
+    assert [file.name for file in home.path.iterdir()] == ["lock"]
