@@ -13,13 +13,11 @@ import msgspec
 
 from backbone.clock import to_ms
 from schemas.codec import CodecError
-from schemas.records import Fire, Task, TaskEvent, Timer
+from schemas.nesting import is_deep
+from schemas.records import DeadLetter, Fire, Task, TaskEvent, Timer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-MOST_NESTED = 200
-"""How deep a document may nest that is shown; whatever writes JSON here gives up a little beyond that."""
 
 _FIRST, _LAST = to_ms(datetime.min.replace(tzinfo=UTC)), to_ms(datetime.max.replace(tzinfo=UTC))
 _TIMES: Mapping[type[msgspec.Struct], tuple[str, ...]] = {
@@ -27,6 +25,7 @@ _TIMES: Mapping[type[msgspec.Struct], tuple[str, ...]] = {
     TaskEvent: ("at",),
     Timer: ("at", "created_at", "since"),
     Fire: ("slot", "to_slot", "at"),
+    DeadLetter: ("at",),
 }
 
 
@@ -42,6 +41,10 @@ def check(record: msgspec.Struct) -> None:
             raise CodecError("no calendar has this time", field=name)
     if isinstance(record, TaskEvent) and record.result is not None:
         _check_document(record.result, "result")
+    if isinstance(record, DeadLetter) and record.task is not None:
+        if not record.task.id or record.task.tier is None:
+            raise CodecError("is not stamped", field="task")
+        check(record.task)
     if isinstance(record, Timer) and record.template.task is not None:
         _check_document(record.template.task.payload, "template.task.payload")
 
@@ -64,23 +67,6 @@ def read_document(document: bytes) -> Any:
     if is_deep(document, value):
         raise ValueError("is nested too deeply")
     return value
-
-
-def is_deep(document: bytes, value: Any) -> bool:
-    """Whether a value nests deeper than may be shown; `document` is its JSON."""
-    # Each level has a bracket of its own: few documents have so many that their depth is to be measured.
-    if document.count(b"[") + document.count(b"{") <= MOST_NESTED:
-        return False
-    level = [value]
-    for _ in range(MOST_NESTED):
-        level = [
-            inner
-            for one in level
-            if isinstance(one, list | dict)
-            for inner in (one.values() if isinstance(one, dict) else one)
-            if isinstance(inner, list | dict)
-        ]
-    return bool(level)
 
 
 def _check_document(document: bytes, field: str) -> None:

@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import msgspec
 
+LONGEST_TEXT = 1000
+"""Characters of a message: it travels in records, beside a payload and what earlier attempts failed with."""
+
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """What went wrong, as a record carries it and a client sees it.
@@ -48,4 +51,18 @@ class BarnabasError(Exception):
 
     def problem(self) -> Problem:
         """Return this error as a record carries it."""
-        return Problem(self.code, self.message, self.field, self.retryable)
+        return Problem(
+            self.code, brief(self.message), None if self.field is None else brief(self.field), self.retryable
+        )
+
+
+def brief(said: object) -> str:
+    """Return what someone said of an error as text that any record can carry: UTF-8, and not long.
+
+    What it is made of may be anything, for third parties raise it.
+    """
+    try:
+        text = str(said).encode(errors="replace").decode()
+    except Exception:  # noqa: BLE001 - its class is someone else's
+        text = type(said).__name__
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"

@@ -21,8 +21,10 @@ Int = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 """An Avro `int`. JSON knows no bounds; what is beyond them is no record."""
 Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """An Avro `long`."""
-Time = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
-"""Milliseconds since the epoch, to the end of the year 9999."""
+LAST_MS = 253_402_300_799_999
+"""The end of the year 9999, after which there is no time."""
+Time = Annotated[int, msgspec.Meta(ge=0, le=LAST_MS)]
+"""Milliseconds since the epoch."""
 Duration = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """Milliseconds."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -262,8 +264,29 @@ class TimerState(Record, frozen=True, kw_only=True):
     firing: Fire | None = None
 
 
+class Resolution(StrEnum):
+    """What was done with a dead letter."""
+
+    REPLAYED = "replayed"
+    DROPPED = "dropped"
+
+
+class Resolved(Record, frozen=True, kw_only=True):
+    """What someone did with a dead letter; `task_id` is the replay's."""
+
+    letter_id: str
+    how: Resolution
+    by: str
+    at: Time
+    task_id: str | None = None
+
+
 class DeadLetter(Record, frozen=True, kw_only=True):
-    """A task that ran out of attempts, or bytes that could not be read."""
+    """A task that ran out of attempts, bytes that could not be read, or what was done with one of these.
+
+    A letter's id is its task's; that of bytes is the record's key. A record with `resolved` has neither task nor bytes,
+    the error of the letter and its key.
+    """
 
     at: Time
     error: Problem
@@ -273,6 +296,7 @@ class DeadLetter(Record, frozen=True, kw_only=True):
     partition: Count | None = None
     offset: Long | None = None
     history: list[Attempt] = []
+    resolved: Resolved | None = None
 
 
 class Kind(Record, frozen=True, kw_only=True):

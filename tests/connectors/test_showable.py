@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from connectors import showable, views
 from schemas.codec import CodecError
+from schemas.nesting import MOST_NESTED
 from schemas.records import Fire, FireOutcome, Status, Task, TaskEvent, Template, Timer
 from schemas.tiers import Tier
 
@@ -56,14 +57,14 @@ def test_a_time_is_one_that_can_be_written(ms):
         assert views.instant(ms) is None
 
 
-@pytest.mark.parametrize("deep", [1, showable.MOST_NESTED, showable.MOST_NESTED + 1])
+@pytest.mark.parametrize("deep", [1, MOST_NESTED, MOST_NESTED + 1])
 @pytest.mark.parametrize("wide", [1, 3])
 def test_only_depth_counts(deep, wide):
     document = json.loads("[" * deep + "]" * deep)
-    for _ in range(showable.MOST_NESTED):
+    for _ in range(MOST_NESTED):
         document.append({})
-    data = json.dumps([document] * wide if deep < showable.MOST_NESTED else document).encode()
-    if deep <= showable.MOST_NESTED:
+    data = json.dumps([document] * wide if deep < MOST_NESTED else document).encode()
+    if deep <= MOST_NESTED:
         assert showable.read_document(data)
     else:
         with pytest.raises(ValueError, match="too deeply"):
