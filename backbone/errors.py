@@ -63,6 +63,12 @@ class CronError(BarnabasError):
     code = "cron.invalid"
 
 
+class PhraseError(BarnabasError):
+    """This is no schedule in English that is understood here."""
+
+    code = "phrase.invalid"
+
+
 class TimerError(BarnabasError):
     """The timer means nothing."""
 
@@ -73,3 +79,24 @@ class StepError(BarnabasError):
     """The next step of the chain can't be made."""
 
     code = "step.invalid"
+
+
+class LeaseTimeoutError(BarnabasError):
+    """What this waited for was another's for too long."""
+
+    code = "lease.timeout"
+    retryable = True
+
+
+class LeaseLostError(BarnabasError):
+    """What this held is another's by now."""
+
+    code = "lease.lost"
+    retryable = True
+
+
+class StaleFenceError(BarnabasError):
+    """Another has written here since: the write of an earlier holder is refused."""
+
+    code = "lease.stale"
+    retryable = True

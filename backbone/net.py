@@ -11,6 +11,7 @@ import asyncio
 import socket
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """From a host's name and a port to its addresses as numbers."""
+
+Turn = Callable[[str], AbstractAsyncContextManager[object]]
+"""From `host` or `host:port` to what is entered for as long as one request to it takes."""
+
+
+def _at_once(_host: str) -> AbstractAsyncContextManager[object]:
+    return nullcontext()
 
 
 async def system_resolve(host: str, port: int) -> Sequence[str]:
@@ -89,8 +97,17 @@ class Connector:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         limits: Limits = Limits(),
+        turn: Turn = _at_once,
     ) -> Answer:
         """Send a request, follow its redirects and return the whole answer, whatever its status.
+
+        Args:
+            method: of HTTP.
+            url: where to.
+            headers: beside those that every request has.
+            content: the body.
+            limits: what it may cost.
+            turn: entered around each of the requests, also those that redirects lead to; counts as time of the whole.
 
         Raises:
             AddressRefusedError: the address, or one that it leads to, may not be reached.
@@ -100,7 +117,7 @@ class Connector:
         try:
             async with asyncio.timeout(limits.timeout):
                 request = self._client.build_request(method, url, headers=headers, content=content)
-                return await self._follow(request, limits)
+                return await self._follow(request, limits, turn)
         except TimeoutError:
             raise FetchError(f"no whole answer within {limits.timeout:g} s", field="url") from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
@@ -112,16 +129,17 @@ class Connector:
         """Close every connection."""
         await self._client.aclose()
 
-    async def _follow(self, request: httpx.Request, limits: Limits) -> Answer:
+    async def _follow(self, request: httpx.Request, limits: Limits, turn: Turn) -> Answer:
         for _ in range(limits.max_redirects + 1):
-            response = await self._client.send(request, stream=True)
-            try:
-                if response.next_request is None:
-                    body = await _read_bounded(response, limits.max_bytes)
-                    return Answer(str(response.url), response.status_code, response.headers, body)
-                request = response.next_request
-            finally:
-                await response.aclose()
+            async with turn(request.url.netloc.decode("ascii")):
+                response = await self._client.send(request, stream=True)
+                try:
+                    if response.next_request is None:
+                        body = await _read_bounded(response, limits.max_bytes)
+                        return Answer(str(response.url), response.status_code, response.headers, body)
+                    request = response.next_request
+                finally:
+                    await response.aclose()
         raise AnswerRefusedError(f"it redirects more than {limits.max_redirects} times", field="url")
 
 

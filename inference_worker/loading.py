@@ -1,4 +1,4 @@
-"""A model from disk to ready: converted if need be, verified, loaded, warmed up. Blocks: runs in a thread.
+"""A model from disk to ready: converted if need be, verified, loaded, warmed up; what blocks runs in threads.
 
 The one place that imports PyTorch, and only when it is called: the process announces itself before. The import runs
 beside the conversion and the verification.
@@ -6,8 +6,8 @@ beside the conversion and the verification.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,10 @@ from inference_worker.runners.base import Work
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from redis.asyncio import Redis
+
     from backbone.settings import Settings
+    from inference_worker.models.files import ModelFiles
     from inference_worker.runners.base import Runner
 
 
@@ -33,23 +36,28 @@ class Model:
     runner: Runner
 
 
-def load(settings: Settings, tell: Callable[[str], None]) -> Model:
+async def load(settings: Settings, redis: Redis, tell: Callable[[str], None]) -> Model:
     """Load the model of the settings.
 
     Args:
         settings: which model, in which format, and the size of its cache.
+        redis: where workers agree on who converts it.
         tell: called with what is being done, for people who wait.
 
     Raises:
         InferenceError: the model is not here, is damaged or can't be run.
     """
     tell("opening the model")
-    with ThreadPoolExecutor(1, "import") as pool:
-        importing = pool.submit(importlib.import_module, "inference_worker.runners.torch_llama")
-        model = catalog.ensure(settings, settings.model, lambda done: tell(f"converting the model {done:.0%}"))
-        tokenizer = ModelTokenizer.load(model)
-        tell("loading the model")
-        importing.result()
+    model, _ = await asyncio.gather(
+        catalog.ensure(settings, redis, settings.model, lambda done: tell(f"converting the model {done:.0%}")),
+        asyncio.to_thread(importlib.import_module, "inference_worker.runners.torch_llama"),
+    )
+    tell("loading the model")
+    return await asyncio.to_thread(_load, settings, model, tell)
+
+
+def _load(settings: Settings, model: ModelFiles, tell: Callable[[str], None]) -> Model:
+    tokenizer = ModelTokenizer.load(model)
     import torch  # noqa: PLC0415 - see the module's docstring
 
     from inference_worker.runners.torch_llama import TorchLlama  # noqa: PLC0415

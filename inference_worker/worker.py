@@ -17,8 +17,9 @@ import structlog
 from backbone import cancellations
 from backbone.clock import now_ms
 from backbone.errors import BrokerUnavailableError, StoreUnavailableError
-from backbone.intake import read_task, unreadable
+from backbone.intake import task_or_letter
 from backbone.kafka import Producer, partition_of, topic_of
+from backbone.outcome import Outgoing
 from backbone.outcomes import OutcomeStore
 from backbone.presence import instance_name
 from backbone.redis import connect
@@ -75,7 +76,7 @@ class Worker:
         await self._producer.start()
         for kind in announcements():
             await self._producer.send(KINDS, kind.kind, kind)
-        model = await asyncio.to_thread(loading.load, self._settings, self._readiness.not_ready)
+        model = await loading.load(self._settings, self._redis, self._readiness.not_ready)
         await self._tail.start()
         engine = Engine(model.runner, model.tokenizer.ends, fixed=self._settings.deterministic)
         self._engine = LiveEngine(engine, now_ms)
@@ -182,14 +183,9 @@ class Worker:
                 return
 
     async def _once(self, in_hand: InHand, partition: RequestPartition, message: Message) -> None:
-        try:
-            task = read_task(self._settings, *message)
-        except codec.UnknownSchemaError:
-            raise
-        except codec.CodecError as error:
-            _log.warning("worker.unreadable", partition=partition, offset=message.offset, error=str(error))
-            letter = unreadable(partition.topic, partition.number, message.offset, message.value, error, now_ms())
-            await self._producer.send_all((letter,))
+        task = task_or_letter(self._settings, *message, now=now_ms())
+        if isinstance(task, Outgoing):
+            await self._producer.send_all((task,))
             return
         in_hand.know(message.offset, task.id)
         if partition_of(task.key, self._settings.partitions) != partition.number:

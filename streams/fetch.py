@@ -1,9 +1,10 @@
-"""Polite HTTP for reading pages: says who asks, takes only text, and reads it in the right charset."""
+"""Polite HTTP for reading pages: says who asks, takes turns, takes only text, and reads it in the right charset."""
 
 from __future__ import annotations
 
 import email.message
 import re
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING
 from backbone.errors import AnswerRefusedError, FetchError
 from backbone.net import Connector, Limits
 from streams.charset import decode
+from streams.hosts import Hosts
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from backbone.settings import Settings
 
 _TEXTUAL = re.compile(r"text/.*|application/(xhtml\+xml|xml|json|.*\+xml|.*\+json)")
@@ -21,6 +25,8 @@ _DECLARED_IN_PAGE = re.compile(
     rb"""<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?([\w:.-]{2,40})""", re.IGNORECASE
 )
 _HEAD_BYTES = 4096
+_SHARE_FOR_TURNS = 0.75
+"""Of the time that is left, what may go by before it is this request's turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class Fetcher:
 
     def __init__(self, settings: Settings) -> None:
         self._connector = Connector(settings.net_allow, user_agent=user_agent(settings.user_agent_contact))
+        self._hosts = Hosts(settings)
 
     async def page(self, url: str, seconds: float) -> Page:
         """Fetch `url` within so many seconds and return it as text.
@@ -66,9 +73,15 @@ class Fetcher:
             AddressRefusedError: it may not be reached from here.
             AnswerRefusedError: it is too large, redirects too often, or is no text.
             FetchError: it did not answer, or asks to try again later (429 and 5xx).
+            HostBusyError: others of the stack read pages of its host, and its turn did not come.
         """
         headers = {"Accept": "text/html, application/xhtml+xml, text/*;q=0.9, application/xml;q=0.9, */*;q=0.1"}
-        answer = await self._connector.request("GET", url, headers=headers, limits=Limits(timeout=seconds))
+        until = time.monotonic() + seconds
+
+        def turn(host: str) -> AbstractAsyncContextManager[None]:
+            return self._hosts.turn(host, _SHARE_FOR_TURNS * (until - time.monotonic()))
+
+        answer = await self._connector.request("GET", url, headers=headers, limits=Limits(timeout=seconds), turn=turn)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= 500:
             raise FetchError(f"it answered {answer.status}", field="url")
         content_type, declared = media_type(answer.headers.get("content-type", "text/html"))
@@ -82,6 +95,7 @@ class Fetcher:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._connector.aclose()
+        await self._hosts.aclose()
 
 
 def media_type(header: str) -> tuple[str, str | None]:

@@ -6,21 +6,28 @@ where models come from.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import importlib.util
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import structlog
+from filelock import FileLock
 
+from backbone.errors import LeaseLostError
+from backbone.ids import new_id
+from backbone.lease import Lease
 from inference_worker.errors import ConversionError, ModelNotFoundError
 from inference_worker.models import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from redis.asyncio import Redis
 
     from backbone.settings import Settings
 
@@ -53,6 +60,12 @@ SOURCES: Final[dict[str, PackagedFile]] = {
 }
 
 
+LEASE_SECONDS: Final = 15.0
+"""How long a model stays unconverted by others after a worker died over it."""
+
+_log = structlog.get_logger()
+
+
 class _Progress(msgspec.Struct):
     fraction: float
 
@@ -73,11 +86,14 @@ def source(model: str) -> Source:
     return Source(f"{packaged.package}=={version}/{packaged.path}", Path(spec.origin).parent / packaged.path)
 
 
-def ensure(settings: Settings, model: str, report: Callable[[float], None]) -> files.ModelFiles:
-    """Return a model's verified files; convert it first where that has not been done. Blocks: call it in a thread.
+async def ensure(settings: Settings, redis: Redis, model: str, report: Callable[[float], None]) -> files.ModelFiles:
+    """Return a model's verified files; convert it first where that has not been done.
+
+    All workers that share the folder, on however many machines, convert it once.
 
     Args:
         settings: `models_path` is used.
+        redis: where the lease on the conversion is; not asked for a model that is there.
         model: id of the model.
         report: called with the fraction of the conversion that is done, 0 to 1.
 
@@ -87,25 +103,67 @@ def ensure(settings: Settings, model: str, report: Callable[[float], None]) -> f
         ModelDamagedError: a file is not what the manifest says.
     """
     folder = settings.models_path / model
-    manifest = files.read_manifest(folder)
-    if manifest is None or (model in SOURCES and manifest.source != source(model).name):
+    manifest = _converted(folder, model)
+    if manifest is None:
         source(model)
-        _convert_apart(settings, model, report)
-        manifest = files.read_manifest(folder)
+        await _convert_once(settings, redis, model, report)
+        manifest = _converted(folder, model)
         if manifest is None:
             raise ConversionError(f"the conversion of {model} left no manifest")
-    return files.verify(folder, manifest)
+    return await asyncio.to_thread(files.verify, folder, manifest)
 
 
-def _convert_apart(settings: Settings, model: str, report: Callable[[float], None]) -> None:
+def _converted(folder: Path, model: str) -> files.Manifest | None:
+    """Return a folder's manifest; None where there is none of what the catalog has now."""
+    manifest = files.read_manifest(folder)
+    if manifest and model in SOURCES and manifest.source != source(model).name:
+        return None
+    return manifest
+
+
+async def _convert_once(settings: Settings, redis: Redis, model: str, report: Callable[[float], None]) -> None:
+    """Convert a model while the others wait, unless one of them has done it."""
+    models = settings.models_path
+    while _converted(models / model, model) is None:
+        lease = Lease(redis, settings, f"models:{_id_of(models)}:{model}", ttl=LEASE_SECONDS)
+        try:
+            async with lease:
+                if _converted(models / model, model) is None:
+                    await _convert_apart(models, model, lease, report)
+        except LeaseLostError as error:
+            _log.warning("model.conversion_lost", model=model, error=str(error))
+
+
+def _id_of(models: Path) -> str:
+    """Return what a folder of models is called, wherever it is mounted."""
+    models.mkdir(parents=True, exist_ok=True)
+    file = models / ".id"
+    with FileLock(models / ".id.lock"):
+        if not file.exists():
+            file.write_text(new_id(), encoding="ascii")
+        return file.read_text(encoding="ascii")
+
+
+async def _convert_apart(models: Path, model: str, lease: Lease, report: Callable[[float], None]) -> None:
     """Convert in a process of its own: what it needs of memory and imports is gone when it ends."""
-    command = [sys.executable, "-m", "inference_worker.models.convert", model, "--models", str(settings.models_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603  (our own module)
-        output = process.stdout
-        if output is None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "inference_worker.models.convert", model),
+        *("--models", str(models), "--fence", str(lease.fence)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        if process.stdout is None or process.stderr is None:
             raise ConversionError
-        for line in output:
+        said = asyncio.create_task(process.stderr.read())
+        async for line in process.stdout:
             report(msgspec.json.decode(line, type=_Progress).fraction)
-        errors = process.stderr.read().strip() if process.stderr else ""
-    if process.returncode:
+        errors = (await said).decode().strip()
+        status = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if status:
+        lease.check()  # lost: then that is why
         raise ConversionError(errors.splitlines()[-1] if errors else f"the conversion of {model} was ended")

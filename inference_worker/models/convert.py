@@ -1,8 +1,8 @@
 """`python -m inference_worker.models.convert MODEL`: turns a model's source into a folder that loads in a second.
 
-Runs as a process of its own, so that its memory goes when it is done. A lock lets only one run at a time; the folder
-is written beside its place and renamed last, so a killed conversion leaves nothing half. Progress is one JSON line a
-step on standard output.
+Runs as a process of its own, so that its memory goes when it is done. Only one runs at a time: a worker's under the
+worker's lease, one by hand, which needs no Redis, under a lock of this machine. The folder is written beside its place
+and renamed last, so a killed conversion leaves nothing half. Progress is one JSON line a step on standard output.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
 import msgspec
+from filelock import FileLock
 
+from backbone.fence import fenced
 from backbone.settings import settings
 from inference_worker.models import catalog, files, safetensors_file
 from inference_worker.models.gguf_llama import GgufLlama
@@ -28,13 +30,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def convert(model: str, models: Path, report: Callable[[float], None]) -> Path:
+def convert(model: str, models: Path, report: Callable[[float], None], fence: int | None = None) -> Path:
     """Convert a model of the catalog into `models/<model>`, unless that has been done.
 
     Args:
         model: id of a model in the catalog.
         models: the folder of all models.
         report: called with the fraction done, 0 to 1.
+        fence: number of the lease under which the caller has this done; None keeps others of this machine out.
 
     Returns:
         The model's folder.
@@ -42,25 +45,42 @@ def convert(model: str, models: Path, report: Callable[[float], None]) -> Path:
     Raises:
         ModelNotFoundError: the catalog has no such model, or its source is not installed.
         ConversionError: the source is not what it should be.
+        StaleFenceError: the lease was lost, and a later holder has converted the model.
     """
     source = catalog.source(model)
-    folder, partial = models / model, models / f".{model}.partial"
+    folder = models / model
     models.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(models / f".{model}.lock"):
-        done = files.read_manifest(folder)
-        if done and done.source == source.name:
+    with FileLock(models / f".{model}.by-hand.lock") if fence is None else nullcontext():
+        if _is_of(folder, source):
             return folder
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        partial = _emptied(models, model, fence)
         _write(GgufLlama(source.file), partial, report)
         entries = {file.name: files.describe(file) for file in sorted(partial.iterdir())}
         manifest = files.Manifest(model, source.name, entries, files.overall_digest(entries))
         (partial / files.MANIFEST).write_bytes(_json(msgspec.to_builtins(manifest)))
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        with fenced(folder, fence):
+            if _is_of(folder, source):  # made by hand and by a worker at once: the same files twice
+                shutil.rmtree(partial)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+                partial.rename(folder)
     report(1.0)
     return folder
+
+
+def _is_of(folder: Path, source: catalog.Source) -> bool:
+    """Whether a folder holds what this source is converted into."""
+    done = files.read_manifest(folder)
+    return done is not None and done.source == source.name
+
+
+def _emptied(models: Path, model: str, fence: int | None) -> Path:
+    """Return a new folder to write in, and remove what conversions left that were cut off."""
+    partial = models / (f".{model}.partial" if fence is None else f".{model}.partial-{fence}")
+    for left in [partial] if fence is None else models.glob(f".{model}.partial-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    partial.mkdir()
+    return partial
 
 
 def _write(source: GgufLlama, folder: Path, report: Callable[[float], None]) -> None:
@@ -86,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m inference_worker.models.convert", description=main.__doc__)
     parser.add_argument("model", help=f"one of: {', '.join(catalog.SOURCES)}")
     parser.add_argument("--models", type=Path, help="the folder of all models; by default the one of the settings")
+    parser.add_argument("--fence", type=int, help="number of the lease under which this runs")
     told = -1
     options = parser.parse_args(arguments)
 
@@ -99,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
 
     try:
-        convert(options.model, options.models or settings().models_path, report)
+        convert(options.model, options.models or settings().models_path, report, options.fence)
     except BarnabasError as error:
         sys.stderr.write(f"{error}\n")
         return 1

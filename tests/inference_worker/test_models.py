@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import aclosing
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from backbone.errors import StaleFenceError
+from backbone.redis import connect
 from backbone.settings import Settings
 from inference_worker.errors import ConversionError, ModelDamagedError, ModelNotFoundError
 from inference_worker.models import catalog, files, safetensors_file
@@ -26,14 +30,14 @@ from tests.inference_worker.conftest import MODEL
 pytestmark = pytest.mark.slow
 
 
-def test_it_is_converted_once_and_tells_how_far_it_is(converted):
+async def test_it_is_converted_once_and_tells_how_far_it_is(converted, nowhere):
     settings, model, told = converted
     assert told == sorted(told)
     assert told[-1] == 1
     assert len(told) > 20
     assert [file.name for file in settings.models_path.iterdir() if file.is_dir()] == [MODEL]
     again: list[float] = []
-    assert catalog.ensure(settings, MODEL, again.append) == model
+    assert await catalog.ensure(settings, nowhere, MODEL, again.append) == model
     assert again == []
 
 
@@ -46,6 +50,23 @@ def test_two_conversions_at_once_make_one_model(tmp_path):
     manifest = files.read_manifest(tmp_path / MODEL)
     assert manifest
     files.verify(tmp_path / MODEL, manifest)
+
+
+async def test_workers_that_share_a_folder_convert_once_and_one_that_lost_its_lease_writes_nothing(settings, tmp_path):
+    theirs = settings.model_copy(update={"home": tmp_path})
+    told: list[list[float]] = [[], []]
+
+    async def worker(report: list[float]) -> files.ModelFiles:
+        async with aclosing(connect(theirs)) as redis:
+            return await catalog.ensure(theirs, redis, MODEL, report.append)
+
+    first, second = await asyncio.gather(*(worker(report) for report in told))
+    assert first == second
+    assert sorted(bool(report) for report in told) == [False, True]
+    shutil.rmtree(first.folder)
+    with pytest.raises(StaleFenceError):
+        convert(MODEL, theirs.models_path, lambda _: None, fence=1)
+    assert not first.folder.exists()
 
 
 def test_a_killed_conversion_leaves_nothing_half_and_starts_again(tmp_path):
@@ -61,7 +82,7 @@ def test_a_killed_conversion_leaves_nothing_half_and_starts_again(tmp_path):
 
 
 @pytest.mark.parametrize("name", [files.WEIGHTS, files.TOKENIZER])
-def test_a_damaged_file_is_named(converted, tmp_path, name):
+async def test_a_damaged_file_is_named(converted, nowhere, tmp_path, name):
     _, model, _ = converted
     shutil.copytree(model.folder, tmp_path / "models" / MODEL)
     file = tmp_path / "models" / MODEL / name
@@ -71,13 +92,13 @@ def test_a_damaged_file_is_named(converted, tmp_path, name):
         stream.seek(-1, 1)
         stream.write(bytes([byte[0] ^ 1]))
     with pytest.raises(ModelDamagedError) as caught:
-        catalog.ensure(Settings(home=tmp_path), MODEL, lambda _: None)
+        await catalog.ensure(Settings(home=tmp_path), nowhere, MODEL, lambda _: None)
     assert caught.value.field == name
 
 
-def test_an_unknown_model_and_a_file_that_is_none_are_refused(tmp_path):
+async def test_an_unknown_model_and_a_file_that_is_none_are_refused(nowhere, tmp_path):
     with pytest.raises(ModelNotFoundError, match="smollm2"):
-        catalog.ensure(Settings(home=tmp_path), "gpt-9", lambda _: None)
+        await catalog.ensure(Settings(home=tmp_path), nowhere, "gpt-9", lambda _: None)
     (tmp_path / "x.gguf").write_bytes(b"nothing at all")
     with pytest.raises(ConversionError):
         GgufLlama(tmp_path / "x.gguf")
