@@ -1,4 +1,4 @@
-"""Pure: from a task that succeeded to the next step of its chain.
+"""Pure: from a task to the one that follows it: the next step of its chain, or the next part of its own work.
 
 A chain is a line of steps: no fan-out, no join. A string in a step's payload may hold `{{ result.path }}`, which is
 looked up in the result of the step before. A string that is nothing else becomes the value itself, whatever its type;
@@ -11,6 +11,7 @@ within other text the value is written out. It is a look-up, no code: names and 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,17 +19,20 @@ import msgspec
 from backbone.errors import StepError
 from backbone.ids import derived_id
 from backbone.stamp import stamp
+from schemas.nesting import MOST_NESTED, is_deep
 from schemas.records import Task
 
 if TYPE_CHECKING:
-    from backbone.settings import TierTable
+    from backbone.settings import TierPolicy, TierTable
 
-_LOOKUP = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+# One loop and nothing beside it that matches the same: a string of blanks would keep it busy for hours.
+_LOOKUP = re.compile(r"\{\{([^{}]*)\}\}")
 _NAME = re.compile(r"[^.\s{}]+(\.[^.\s{}]+)*")
+_INDEX = re.compile(r"[0-9]{1,9}")
 
 
 def next_id(task: Task) -> str:
-    """Return the id of the task that follows a task in its chain."""
+    """Return the id of the task that follows a task: the next step of its chain, or the next part of its work."""
     return derived_id(task.id, "step", task.step + 1)
 
 
@@ -59,6 +63,37 @@ def next_task(task: Task, tiers: TierTable, now: int) -> Task:
     return stamp(following, task_id=next_id(task), tier=tier, policy=tiers[tier], now=now)
 
 
+def next_part(task: Task, payload: bytes, *, policy: TierPolicy, due: int) -> Task:
+    """Return the stamped task that goes on with a task's work, before what its chain holds after it.
+
+    It is a step like any other, of the same kind and tier, but that its deadline is the task's: so however often work
+    is handed on, it ends.
+
+    Args:
+        task: the task whose handler handed the rest on.
+        payload: of the rest.
+        policy: the tier's, which says how long the rest may wait once it is due.
+        due: when the rest may begin, in ms since the epoch.
+    """
+    if task.tier is None:
+        raise ValueError("the task is not stamped: it has no tier")
+    part = msgspec.structs.replace(
+        task,
+        id="",
+        payload=payload,
+        created_at=due,
+        start_by=0,
+        attempt=1,
+        history=[],
+        parent_id=task.id,
+        step=task.step + 1,
+        idempotency_key=None,
+        replay_of=None,
+    )
+    stamped = stamp(part, task_id=next_id(task), tier=task.tier, policy=policy, now=due)
+    return msgspec.structs.replace(stamped, start_by=min(stamped.start_by, task.deadline))
+
+
 def check(payload: bytes, field: str) -> None:
     """Refuse a step's payload whose look-ups can't be read.
 
@@ -77,16 +112,36 @@ def fill(payload: bytes, result: bytes, largest: int) -> bytes:
     """Return a step's payload with each look-up replaced by what it finds in the result.
 
     Raises:
-        StepError: the result has nothing at a path, or the payload grows over `largest` bytes; `field` says where.
+        StepError: the result has nothing at a path, or the payload grows over `largest` bytes or too deep; `field` says
+            where.
     """
-    scope = {"result": msgspec.json.decode(result)}
+    scope = _Scope({"result": msgspec.json.decode(result)}, largest)
     filled = msgspec.json.encode(_fill(msgspec.json.decode(payload), scope, "payload"))
-    if len(filled) > largest:
-        raise StepError(f"its payload has {len(filled)} bytes, {largest} travel in a record", field="payload")
+    scope.charge(len(filled) - scope.charged, "payload")
+    if is_deep(filled):
+        raise StepError(f"its payload is nested deeper than {MOST_NESTED}", field="payload")
     return filled
 
 
-def _fill(node: Any, scope: dict[str, Any] | None, field: str) -> Any:
+@dataclass(slots=True)
+class _Scope:
+    """Where look-ups look, and how many bytes what they found has in all.
+
+    It is counted as it is found: a step that names a large result many times would else be gigabytes before it is known
+    to be too large.
+    """
+
+    values: dict[str, Any]
+    largest: int
+    charged: int = 0
+
+    def charge(self, size: int, field: str) -> None:
+        self.charged += size
+        if self.charged > self.largest:
+            raise StepError(f"its payload has more than the {self.largest} bytes that travel in a record", field=field)
+
+
+def _fill(node: Any, scope: _Scope | None, field: str) -> Any:
     """Return a node with its look-ups replaced; without a scope they are only read."""
     if isinstance(node, dict):
         return {name: _fill(value, scope, f"{field}.{name}") for name, value in node.items()}
@@ -96,25 +151,27 @@ def _fill(node: Any, scope: dict[str, Any] | None, field: str) -> Any:
         return node
     whole = _LOOKUP.fullmatch(node)
     if whole:
-        return _look_up(whole[1], scope, field)
-    return _LOOKUP.sub(lambda found: _text(_look_up(found[1], scope, field)), node)
+        return _look_up(whole[1].strip(), scope, field)
+    return _LOOKUP.sub(lambda found: _text(_look_up(found[1].strip(), scope, field)), node)
 
 
-def _look_up(path: str, scope: dict[str, Any] | None, field: str) -> Any:
+def _look_up(path: str, scope: _Scope | None, field: str) -> Any:
     if not _NAME.fullmatch(path) or path.partition(".")[0] != "result":
         raise StepError(
             f"{{{{ {path} }}}} is no look-up; write {{{{ result.name }}}}, list indexes as numbers", field=field
         )
     if scope is None:
         return ""
-    value: Any = scope
+    value: Any = scope.values
     for name in path.split("."):
         if isinstance(value, dict) and name in value:
             value = value[name]
-        elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+        elif isinstance(value, list) and _INDEX.fullmatch(name) and int(name) < len(value):
             value = value[int(name)]
         else:
             raise StepError(f"the step before has no {path!r} in its result: there is no {name!r}", field=field)
+    size = len(msgspec.json.encode(value))
+    scope.charge(size - 2 if isinstance(value, str) else size, field)  # within text, a text has no quotes
     return value
 
 

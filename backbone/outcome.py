@@ -1,6 +1,7 @@
 """Pure: a task and what came of it, to the records that follow from it.
 
     succeeded                          -> the terminal event, and the next step if there is one
+    not done, but in good time         -> the terminal event of this part, and the task of the rest, or a timer for it
     failed, another attempt is left    -> a `retrying` event and a timer that holds the next attempt
     failed for good                    -> the terminal event and a dead letter
     expired, cancelled                 -> the terminal event
@@ -123,6 +124,36 @@ def succeeded(
     return Outcome(end_slot(task.id), (end, Outgoing(topics.for_task(made), made.key, made)))
 
 
+def continued(task: Task, payload: bytes, *, policy: TierPolicy, delay: int, now: int, worker: str) -> Outcome:
+    """Return what follows from a part of longer work: its end without a result, and the rest as a task of its own.
+
+    Args:
+        task: the task whose handler handed the rest on.
+        payload: of the rest.
+        policy: the tier's.
+        delay: ms until the rest may begin; one that reaches the deadline lets the rest expire there.
+        now: ms since the epoch.
+        worker: who did this part.
+    """
+    due = min(now + delay, task.deadline)
+    rest = chain.next_part(task, payload, policy=policy, due=due)
+    end = announced(task, Status.SUCCEEDED, now=now, worker=worker, next_id=rest.id)
+    if not delay:
+        return Outcome(end_slot(task.id), (end, Outgoing(topics.for_task(rest), rest.key, rest)))
+    timer = _timer(task, derived_id(rest.id, "due"), due, rest, now)
+    return Outcome(end_slot(task.id), (timer, end))
+
+
+def successor(records: tuple[Outgoing, ...]) -> Task | None:
+    """Return the task that follows by these records: one that goes to its topic, or that waits in a timer."""
+    for out in records:
+        if isinstance(out.record, Task):
+            return out.record
+        if isinstance(out.record, Timer):
+            return out.record.template.task
+    return None
+
+
 def failed(
     task: Task, problem: Problem, *, policy: TierPolicy, now: int, worker: str, jitter: float, **fields: object
 ) -> Outcome:
@@ -142,17 +173,17 @@ def failed(
     due = now + backoff(task.attempt, jitter)
     if problem.retryable and task.attempt < policy.attempts and due < task.deadline:
         again = msgspec.structs.replace(task, attempt=task.attempt + 1, history=history)
-        timer = Timer(
-            id=derived_id(task.id, "retry", again.attempt),
-            owner=task.owner,
-            tenant=task.tenant,
-            at=due,
-            template=Template(task=again),
-            created_at=now,
-        )
+        timer = _timer(task, derived_id(task.id, "retry", again.attempt), due, again, now)
         retrying = announced(task, Status.RETRYING, now=now, worker=worker, error=problem, **fields)
-        return Outcome(attempt_slot(task.id, task.attempt), (Outgoing(topics.TIMERS, timer.id, timer), retrying))
+        return Outcome(attempt_slot(task.id, task.attempt), (timer, retrying))
     return Outcome(end_slot(task.id), _given_up(task, problem, history, now=now, worker=worker, **fields))
+
+
+def _timer(task: Task, timer_id: str, due: int, later: Task, now: int) -> Outgoing:
+    """Return the one-off timer that makes a task later on behalf of this one."""
+    template = Template(task=later)
+    timer = Timer(id=timer_id, owner=task.owner, tenant=task.tenant, at=due, template=template, created_at=now)
+    return Outgoing(topics.TIMERS, timer.id, timer)
 
 
 def _given_up(

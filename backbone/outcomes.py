@@ -3,17 +3,22 @@
 Before a worker produces what follows from a task it writes it here under the outcome's slot, by `SET … NX GET`: the
 first one in wins. A loser, or a redelivery, gets the winner's records and produces those again, which readers ignore,
 and runs nothing. Redis away means that nothing is decided: `StoreUnavailableError`, and the caller waits.
+
+Beside the slots it keeps who began each attempt, so that a task that kills whoever runs it is found out.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from redis.exceptions import RedisError
 
 from backbone.errors import StoreUnavailableError
+from backbone.ids import new_id
 from backbone.outcome import Outcome, Outgoing, attempt_slot, end_slot
+from backbone.pipelined import Pipelined, Script
 from backbone.redis import key
 from schemas import codec
 from schemas.topics import BY_NAME
@@ -26,13 +31,39 @@ if TYPE_CHECKING:
 
 _Stored = list[tuple[str, str, bytes]]
 
+# One call. It may come twice where an answer was lost: each worker counts once.
+_BEGIN: Final = Script("""
+local end_, again, begun = unpack(redis.call('MGET', KEYS[1], KEYS[2], KEYS[3]))
+local worker, late, deadline = ARGV[1], ARGV[2], ARGV[3]
+if not end_ and not again and (begun or late == '0') and not (begun and string.find(begun, worker, 1, true)) then
+  redis.call('SET', KEYS[3], (begun or '') .. worker .. ' ', 'PXAT', deadline)
+end
+return {end_ or again, begun}
+""")
+
+
+class Begun(NamedTuple):
+    """What is known of an attempt that is about to be run.
+
+    Attributes:
+        follows: the records that follow from it already, or None if it is to be run.
+        begun: whether somebody had begun it before.
+        deaths: how many others had, and came to no outcome.
+    """
+
+    follows: tuple[Outgoing, ...] | None
+    begun: bool
+    deaths: int
+
 
 class OutcomeStore:
     """Outcomes in Redis, remembered for the settings' `outcome_ttl`."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
-        self._redis = redis
+        self._redis = Pipelined(redis)
         self._settings = settings
+        # Host and process id come again where a container is started again; this does not.
+        self._worker = new_id().encode()
 
     async def find(self, task: Task) -> tuple[Outgoing, ...] | None:
         """Return what already follows from this attempt of the task, or None if it is still to be run.
@@ -41,37 +72,31 @@ class OutcomeStore:
             StoreUnavailableError: Redis did not answer.
         """
         try:
-            end, again = await self._redis.mget(self._slots(task))
+            end, again = await self._redis.call("MGET", *self._slots(task))
         except RedisError as error:
             raise StoreUnavailableError from error
         stored = end or again
         return _unpack(stored) if stored else None
 
-    async def begin(self, task: Task, *, late: bool) -> tuple[tuple[Outgoing, ...] | None, bool]:
-        """Look a task up that is about to be run, and note that its first attempt has begun.
+    async def begin(self, task: Task, *, late: bool) -> Begun:
+        """Look an attempt up that is about to be run, and note that this process begins it.
 
         Args:
             task: a stamped task.
-            late: whether it is too late to begin: then nothing is noted.
-
-        Returns:
-            What already follows from this attempt, or None; and whether an attempt had begun in time before, by a
-            worker that died since.
+            late: whether it is too late to begin: then nothing is noted, unless somebody had begun it before.
 
         Raises:
             StoreUnavailableError: Redis did not answer.
         """
-        begun = key(self._settings, f"begun:{task.id}")
+        begun = key(self._settings, f"begun:{task.id}:{task.attempt}")
         try:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.mget(*self._slots(task), begun)
-                if not late:
-                    pipe.set(begun, 1, pxat=task.deadline)
-                (end, again, earlier), *_ = await pipe.execute()
+            stored, workers = await self._redis.run(
+                _BEGIN, [*self._slots(task), begun], [self._worker, int(late), task.deadline]
+            )
         except RedisError as error:
             raise StoreUnavailableError from error
-        stored = end or again
-        return (_unpack(stored) if stored else None), earlier is not None
+        others = set((workers or b"").split()) - {self._worker}
+        return Begun(_unpack(stored) if stored else None, workers is not None, len(others))
 
     async def settle(self, outcome: Outcome) -> tuple[bool, tuple[Outgoing, ...]]:
         """Make this the outcome of its slot, unless there is one.
@@ -83,12 +108,10 @@ class OutcomeStore:
             StoreUnavailableError: Redis did not answer; whether it was written is not known, so settle it again.
         """
         try:
-            earlier = await self._redis.set(
-                key(self._settings, outcome.slot),
-                _pack(outcome.records),
-                nx=True,
+            earlier = await self._redis.call(
+                *("SET", key(self._settings, outcome.slot), _pack(outcome.records)),
+                *("NX", "GET", "PX", self._settings.outcome_ttl // timedelta(milliseconds=1)),
                 get=True,
-                ex=self._settings.outcome_ttl,
             )
         except RedisError as error:
             raise StoreUnavailableError from error

@@ -11,11 +11,22 @@ from datetime import timedelta
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backbone.errors import SettingsError
@@ -25,6 +36,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from schemas.tiers import Tier
+
+
+LONGEST_TURN = timedelta(seconds=20)
+"""The longest that a task waits for its tier's rate. With the handler's time it is less than the 60 s after which a
+group goes on without a member that is still busy."""
+
+
+Wait = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=3650))]
+"""How long a task may wait or take: not so short that each one expires, nor so long that its end is no time any more."""
 
 
 class CpuClass(StrEnum):
@@ -38,6 +58,9 @@ class CpuClass(StrEnum):
 class TierPolicy(BaseModel):
     """What a tier promises and may use.
 
+    How many tasks of a tier run at once is no cell of its own: each partition of its topic runs one after another, so
+    it is the setting `partitions`, shared out among the tier's processes.
+
     Attributes:
         start_by: from submit until the first attempt must have begun.
         deadline: from submit until the task must have ended.
@@ -46,17 +69,19 @@ class TierPolicy(BaseModel):
         cpu_class: scheduling class where there is no container.
         cpu_workers: processes of a tier's process that do CPU-bound work.
         memory_mb: ceiling of each one's private memory in MiB.
+        rate: tasks a second that are begun in the whole tier, however many processes it has; None means no bound.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    start_by: timedelta
-    deadline: timedelta
+    start_by: Wait
+    deadline: Wait
     attempts: Annotated[int, Field(ge=1, le=100)]
     cpu_weight: Annotated[int, Field(ge=1, le=64)]
     cpu_class: CpuClass = CpuClass.NORMAL
     cpu_workers: Annotated[int, Field(ge=1, le=64)] = 1
     memory_mb: Annotated[int, Field(ge=128)] = 512
+    rate: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
 
 
 class TierTable(BaseModel):
@@ -76,6 +101,18 @@ class TierTable(BaseModel):
     low: TierPolicy = TierPolicy(
         start_by=timedelta(hours=24), deadline=timedelta(hours=24), attempts=5, cpu_weight=1, cpu_class=CpuClass.IDLE
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cells(cls, given: Any) -> Any:
+        """Take what is not given of a tier from its row here: one cell may be set alone."""
+        if not isinstance(given, dict):
+            return given
+        rows = {name: field.default.model_dump() for name, field in cls.model_fields.items()}
+        return {
+            name: {**rows[name], **row} if isinstance(row, dict) and name in rows else row
+            for name, row in given.items()
+        }
 
     def __getitem__(self, tier: Tier) -> TierPolicy:
         policy: TierPolicy = getattr(self, tier.value)
@@ -132,10 +169,15 @@ class Settings(BaseSettings):
     # Tiers
     tiers: TierTable = Field(default_factory=TierTable, description="The table of tier policies.")
     handler_timeout: timedelta = Field(
-        timedelta(seconds=30), gt=timedelta(0), description="The longest that a handler may hold its partition."
+        timedelta(seconds=30),
+        gt=timedelta(0),
+        le=timedelta(seconds=30),
+        description="The longest that a handler may hold its partition.",
     )
     local_cpu_classes: bool = Field(False, description="Whether tiers set their own scheduling class (no containers).")
-    outcome_ttl: timedelta = Field(timedelta(days=7), description="How long an outcome is remembered in Redis.")
+    outcome_ttl: timedelta = Field(
+        timedelta(days=7), gt=timedelta(0), description="How long an outcome is remembered in Redis."
+    )
 
     # Outgoing addresses
     net_allow: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -144,6 +186,12 @@ class Settings(BaseSettings):
             "Networks (`CIDR`, or `CIDR:port` for a port beside 80 and 443; separated by commas) "
             "that may be reached although they are not public."
         ),
+    )
+    host_pause: timedelta = Field(
+        timedelta(seconds=1),
+        ge=timedelta(0),
+        le=timedelta(seconds=10),
+        description="Pause between two requests of the whole stack to one host.",
     )
     user_agent_contact: str = Field(
         "", description="Address or URL that the scraper's User-Agent names as its contact."
@@ -203,6 +251,22 @@ class Settings(BaseSettings):
             raise ValueError("is no URL of Redis; write it as `redis://host:6379/0`")
         return value
 
+    @field_validator("tiers")
+    @classmethod
+    def _rates(cls, value: TierTable, info: ValidationInfo) -> TierTable:
+        """Hold each rate against the partitions: each may have a task that waits for its turn, and holds it by that."""
+        least = info.data.get("partitions", 0) / LONGEST_TURN.total_seconds()
+        for name in TierTable.model_fields:
+            rate = getattr(value, name).rate
+            if rate is not None and rate < least:
+                raise PydanticCustomError(
+                    "tier_rate",
+                    "{rate} tasks a second are too few: with its partitions a task might wait longer than the"
+                    " {longest} s that it may; give at least {least}, or the topics fewer partitions",
+                    {"rate": rate, "least": least, "longest": LONGEST_TURN.seconds, "within": (name, "rate")},
+                )
+        return value
+
     @field_validator("net_allow", mode="before")
     @classmethod
     def _networks(cls, value: str | Iterable[str]) -> tuple[str, ...]:
@@ -231,12 +295,15 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "BARNABAS_" + "__".join(str(part) for part in first["loc"]).upper().removeprefix("BARNABAS_")
+        within = first.get("ctx", {}).get("within", ())
+        name = "BARNABAS_" + "__".join(map(str, (*first["loc"], *within))).upper().removeprefix("BARNABAS_")
         message = first["msg"].removeprefix("Value error, ")
         secret = any(
             field.annotation is SecretStr for of, field in Settings.model_fields.items() if of == first["loc"][0]
         )
-        raise SettingsError(message if secret else f"{message} (it is {first['input']!r})", field=name) from None
+        raise SettingsError(
+            message if secret or within else f"{message} (it is {first['input']!r})", field=name
+        ) from None
 
 
 def _is_host_and_port(address: str) -> bool:

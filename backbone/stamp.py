@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from schemas.records import LAST_MS
 from schemas.topics import INFERENCE_KINDS
 
 if TYPE_CHECKING:
@@ -35,10 +36,9 @@ def stamp(task: Task, *, task_id: str, tier: Tier, policy: TierPolicy, now: int,
         key: the key it gets if it has none; else the conversation's for `llm.*`, else its id.
     """
     created = task.created_at or now
-    start_by = task.start_by or created + _ms(policy.start_by)
-    deadline = task.deadline or created + _ms(policy.deadline)
-    if task.chain_deadline is not None:
-        start_by, deadline = min(start_by, task.chain_deadline), min(deadline, task.chain_deadline)
+    last = LAST_MS if task.chain_deadline is None else task.chain_deadline
+    start_by = min(task.start_by or created + _ms(policy.start_by), last)
+    deadline = min(task.deadline or created + _ms(policy.deadline), last)
     identity = task.id or task_id
     conversation = task.conversation if task.kind.startswith(INFERENCE_KINDS) else None
     return msgspec.structs.replace(

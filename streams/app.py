@@ -17,16 +17,18 @@ import structlog
 from backbone import cancellations
 from backbone.clock import now_ms
 from backbone.errors import BrokerUnavailableError, StoreUnavailableError
-from backbone.intake import read_task, unreadable
+from backbone.intake import task_or_letter
 from backbone.kafka import HEADERS, name_of
+from backbone.outcome import Outgoing
 from backbone.outcomes import OutcomeStore
 from backbone.presence import instance_name
+from backbone.rate import RateLimiter
 from backbone.redis import connect
 from schemas import codec
 from schemas.topics import KINDS, TASKS
 from streams import registry
 from streams.compute import ComputePool
-from streams.dispatch import Dispatcher
+from streams.dispatch import RETRY_SECONDS, Dispatcher
 from streams.faust_consumer import App
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     import faust
     from faust.types import EventT, Message
 
-    from backbone.outcome import Outgoing
     from backbone.settings import Settings
     from backbone.telemetry import Readiness
     from schemas.tiers import Tier
@@ -44,8 +45,6 @@ _log = structlog.get_logger()
 
 SESSION_SECONDS = 6.0
 """How long a killed worker's partitions stand still."""
-RETRY_SECONDS = 0.5
-"""Pause between tries while Redis or Kafka is away: the partition waits and nothing is lost."""
 
 
 class TierApp:
@@ -63,6 +62,7 @@ class TierApp:
             policy=policy,
             handlers=self._handlers,
             store=OutcomeStore(self._redis, settings),
+            limiter=RateLimiter(self._redis, settings),
             compute=self._compute,
             say=self._say,
             worker=instance_name(),
@@ -157,26 +157,25 @@ class TierApp:
             UnknownSchemaError: the message is a newer writer's.
             StoreUnavailableError: Redis is away.
         """
-        at = (message.topic, message.partition, message.offset)
         headers: Any = message.headers or ()
-        try:
-            task = read_task(
-                self._settings,
-                *at,
-                int(message.timestamp * 1000),
-                message.key,
-                message.value,
-                headers.items() if isinstance(headers, dict) else headers,
-            )
-        except codec.UnknownSchemaError:
-            raise
-        except codec.CodecError as error:
-            _log.warning("tier.unreadable", partition=message.partition, offset=message.offset, error=str(error))
-            return (unreadable(*at, message.value, error, now_ms()),)
-        return await self._dispatcher.run(task)
+        held = task_or_letter(
+            self._settings,
+            message.topic,
+            message.partition,
+            message.offset,
+            int(message.timestamp * 1000),
+            message.key,
+            message.value,
+            headers.items() if isinstance(headers, dict) else headers,
+            now=now_ms(),
+        )
+        return (held,) if isinstance(held, Outgoing) else await self._dispatcher.run(held)
 
     async def _say(self, record: Outgoing) -> None:
-        await self._begin(record.topic.name, record.key, codec.encode(record.record))
+        try:
+            await self._begin(record.topic.name, record.key, codec.encode(record.record))
+        except Exception as error:  # noqa: BLE001 - nothing rests on it; what follows from the task is produced apart
+            _log.warning("tier.unsaid", topic=record.topic.name, error=str(error))
 
     async def _produce_all(self, records: Iterable[Outgoing]) -> None:
         """Produce records, each durable before the next: what follows from an event may not be seen before it."""

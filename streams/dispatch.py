@@ -2,6 +2,8 @@
 
     has it an outcome already?      -> produce that again, run nothing
     expired?                        -> its end
+    has it killed all who ran it?   -> this attempt failed
+    its turn, where the tier has a rate; then expired?
     run the handler in the time that is left
     what follows? (outcome)         -> settled once (outcomes)
 
@@ -13,26 +15,23 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
-from pydantic import ValidationError
 
 from backbone import outcome
 from backbone.clock import to_datetime
-from schemas.errors import BarnabasError, Problem
+from backbone.errors import StoreUnavailableError
+from backbone.rate import Rate
+from backbone.settings import LONGEST_TURN
+from schemas.errors import BarnabasError, Problem, brief
 from schemas.records import Status
 from streams.compute import Share
-from streams.errors import (
-    HandlerCpuError,
-    HandlerDiedError,
-    HandlerTimeoutError,
-    PayloadError,
-    ResultTooLargeError,
-    UnknownKindError,
-)
-from streams.handlers.port import Context
+from streams.documents import parse, write, write_rest
+from streams.errors import HandlerCpuError, HandlerDiedError, HandlerTimeoutError, PayloadError, UnknownKindError
+from streams.handlers.port import Context, Next
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -41,12 +40,20 @@ if TYPE_CHECKING:
 
     from backbone.outcome import Outcome, Outgoing
     from backbone.outcomes import OutcomeStore
+    from backbone.rate import RateLimiter
     from backbone.settings import Settings, TierPolicy
     from schemas.records import Attempt, Task
     from streams.compute import ComputePool
     from streams.handlers.port import Handler
 
 _log = structlog.get_logger()
+
+RETRY_SECONDS = 0.5
+"""Pause between tries while Redis or Kafka is away: the partition waits and nothing is lost."""
+PATIENCE = timedelta(seconds=2)
+"""How long a handler that was cancelled may go on, to close what it opened; after that its task is given up."""
+MOST_DEATHS = 3
+"""How many processes begin an attempt; if none of them came to an outcome, it kills its process and has failed."""
 
 
 @dataclass(slots=True)
@@ -58,8 +65,9 @@ class Dispatcher:
         policy: the tier's.
         handlers: by kind.
         store: decides which outcome is the one.
+        limiter: holds the tier's rate, if it has one.
         compute: the processes for CPU-bound work.
-        say: produces a record that tells how a task is doing; returns once it is on its way.
+        say: produces a record that tells how a task is doing, as well as may be; returns once it is on its way.
         worker: name of this process, for events.
         now: the time in ms since the epoch.
         jitter: uniform in [0, 1).
@@ -69,12 +77,13 @@ class Dispatcher:
     policy: TierPolicy
     handlers: Mapping[str, Handler[Any, Any]]
     store: OutcomeStore
+    limiter: RateLimiter
     compute: ComputePool
     say: Callable[[Outgoing], Awaitable[None]]
     worker: str
     now: Callable[[], int]
     jitter: Callable[[], float]
-    _running: dict[str, asyncio.Task[bytes]] = field(default_factory=dict)
+    _running: dict[str, asyncio.Task[Outcome]] = field(default_factory=dict)
 
     async def run(self, task: Task) -> tuple[Outgoing, ...]:
         """Return the records that follow from a stamped task, running it if that hasn't been done.
@@ -83,55 +92,103 @@ class Dispatcher:
             StoreUnavailableError: Redis is away: run the same task again.
         """
         late = outcome.expiry(task, self.now())
-        earlier, begun = await self.store.begin(task, late=late is not None)
-        if earlier is not None:
-            return earlier
+        follows, begun, deaths = await self.store.begin(task, late=late is not None)
+        if follows is not None:
+            return follows
         if late is not None and begun:
             late = outcome.expiry(task, self.now(), begun=True)
         if late is not None:
-            what_follows = self._ended(task, Status.EXPIRED, error=late)
-        else:
-            what_follows = await self._attempt(task)
-        _, records = await self.store.settle(what_follows)
-        return records
+            return await self._settle(self._ended(task, Status.EXPIRED, error=late))
+        if deaths >= MOST_DEATHS:
+            _log.error("task.kills", task=task.id, kind=task.kind, attempt=task.attempt, deaths=deaths)
+            died = HandlerDiedError(f"{deaths} processes began it, and each ended before it did")
+            return await self._settle(self._failed(task, died))
+        return await self._settle(await self._attempt(task, begun=begun))
 
     def cancel(self, task_id: str) -> bool:
         """Interrupt a task if it runs here; its outcome is in the store already."""
         running = self._running.get(task_id)
         return running is not None and running.cancel()
 
-    async def _attempt(self, task: Task) -> Outcome:
-        await self.say(self._event(task, Status.STARTED))
+    async def _settle(self, what_follows: Outcome) -> tuple[Outgoing, ...]:
+        """Settle an outcome, however long Redis is away: what was done for it is not done again."""
+        while True:
+            try:
+                _, records = await self.store.settle(what_follows)
+            except StoreUnavailableError:
+                _log.warning("task.unsettled", slot=what_follows.slot)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return records
+
+    async def _attempt(self, task: Task, *, begun: bool) -> Outcome:
         # A task of its own, so that a cancellation reaches the handler and not the partition that waits for it.
-        running = asyncio.create_task(self._handle(task), name=f"{task.kind} {task.id}")
+        running = asyncio.create_task(self._handle(task, begun=begun), name=f"{task.kind} {task.id}")
         self._running[task.id] = running
+        longest = LONGEST_TURN + self.settings.handler_timeout + PATIENCE
         try:
-            result = await running
+            await asyncio.wait({running}, timeout=longest.total_seconds())
         except asyncio.CancelledError:
-            this = asyncio.current_task()
-            if this is not None and this.cancelling():
-                running.cancel()
-                raise  # the process drains: the task stays unacknowledged and another process runs it
-            return self._ended(task, Status.CANCELLED)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is this task's failure, and only its
-            return self._failed(task, error)
+            running.cancel()
+            raise  # the process drains: the task stays unacknowledged and another process runs it
         finally:
-            del self._running[task.id]
+            self._running.pop(task.id, None)  # the same id may lie in another partition, too
+        if not running.done():
+            _log.error("task.unstoppable", task=task.id, kind=task.kind)
+            return self._failed(task, HandlerTimeoutError("the handler goes on although it was cancelled"))
+        if running.cancelled():
+            if running.cancelling():
+                return self._ended(task, Status.CANCELLED)
+            return self._failed(task, asyncio.CancelledError("the handler's own, for nobody cancelled the task"))
+        # Whatever a handler raises is this task's failure, and only its.
+        error = running.exception()
+        return running.result() if error is None else self._failed(task, error)
+
+    async def _handle(self, task: Task, *, begun: bool) -> Outcome:
+        """Run the handler and return what follows from what it returned."""
+        if self.policy.rate is not None:
+            await self._turn(task, self.policy.rate)
+            late = outcome.expiry(task, self.now(), begun=begun)
+            if late is not None:
+                return self._ended(task, Status.EXPIRED, error=late)
+        await self.say(self._event(task, Status.STARTED))
+        handler = self.handlers.get(task.kind)
+        if handler is None:
+            raise UnknownKindError(
+                f"no handler serves {task.kind!r}; installed: {', '.join(sorted(self.handlers))}", field="kind"
+            )
+        made = await self._run(handler, task)
+        if isinstance(made, Next):
+            return outcome.continued(
+                task,
+                write_rest(made, handler.payload, self.settings.max_payload_bytes),
+                policy=self.policy,
+                delay=made.delay // timedelta(milliseconds=1),
+                now=self.now(),
+                worker=self.worker,
+            )
         return outcome.succeeded(
             task,
-            result,
+            write(made, handler.result, self.settings.max_payload_bytes),
             tiers=self.settings.tiers,
             largest=self.settings.max_payload_bytes,
             now=self.now(),
             worker=self.worker,
         )
 
-    async def _handle(self, task: Task) -> bytes:
-        handler = self.handlers.get(task.kind)
-        if handler is None:
-            raise UnknownKindError(
-                f"no handler serves {task.kind!r}; installed: {', '.join(sorted(self.handlers))}", field="kind"
-            )
+    async def _turn(self, task: Task, rate: float) -> None:
+        """Wait until the tier's rate lets one more begin; a second's worth may begin at once."""
+        longest = LONGEST_TURN.total_seconds()
+        wait = await self.limiter.take(f"tier:{task.tier}", Rate(rate, max(1, int(rate))), longest=longest)
+        this = asyncio.current_task()
+        if this is not None and this.cancelling():
+            # redis-py sends by `asyncio.wait_for`, which before Python 3.12 may lose a cancellation.
+            raise asyncio.CancelledError
+        # Turns are lost with whoever died before its own: what is asked to wait longer for that goes on all the same.
+        await asyncio.sleep(min(wait, longest))
+
+    async def _run(self, handler: Handler[Any, Any], task: Task) -> BaseModel | Next[Any]:
+        """Run the handler in the time that is left."""
         began = self.now()
         seconds = min((task.deadline - began) / 1000, self.settings.handler_timeout.total_seconds())
         share = Share(self.compute)
@@ -146,17 +203,14 @@ class Dispatcher:
         payload = parse(handler.payload, task.payload)
         try:
             async with asyncio.timeout(seconds) as limit:
-                made: BaseModel = await handler.run(payload, context)
+                made: BaseModel | Next[Any] = await handler.run(payload, context)
         except TimeoutError:
             if not limit.expired():
                 raise  # the handler's own time-out
             # While it waited, for the net or for a worker that others kept, another try may find less to wait for.
             failure = HandlerCpuError if share.killed else HandlerTimeoutError
             raise failure(f"the handler took longer than the {seconds:.1f} s that it had") from None
-        result = made.model_dump_json(by_alias=True).encode()
-        if len(result) > self.settings.max_payload_bytes:
-            raise ResultTooLargeError(f"{len(result)} bytes; {self.settings.max_payload_bytes} travel in a record")
-        return result
+        return made
 
     def _event(self, task: Task, status: Status, **fields: object) -> Outgoing:
         return outcome.announced(task, status, now=self.now(), worker=self.worker, **fields)
@@ -164,7 +218,7 @@ class Dispatcher:
     def _ended(self, task: Task, status: Status, **fields: object) -> Outcome:
         return outcome.ended(task, status, now=self.now(), worker=self.worker, **fields)
 
-    def _failed(self, task: Task, error: Exception) -> Outcome:
+    def _failed(self, task: Task, error: BaseException) -> Outcome:
         now = self.now()
         late = outcome.expiry(task, now, begun=True)
         if late is not None:
@@ -181,32 +235,22 @@ class Dispatcher:
         )
 
 
-def parse(model: type[BaseModel], payload: bytes) -> BaseModel:
-    """Return a payload as its model.
-
-    Raises:
-        PayloadError: it does not fit; `field` is the path of what doesn't, in the payload.
-    """
-    try:
-        return model.model_validate_json(payload)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise PayloadError(first["msg"], field=".".join(str(part) for part in first["loc"])) from None
-
-
-def problem_of(error: Exception, history: Sequence[Attempt] = ()) -> Problem:
+def problem_of(error: BaseException, history: Sequence[Attempt] = ()) -> Problem:
     """Return an exception as events carry it: one that nobody foresaw may pass, so it is tried again.
 
     Args:
         error: what the handler raised.
         history: how earlier attempts failed. A process may die by chance once; twice, it is the payload's doing.
     """
-    if isinstance(error, HandlerDiedError) and any(attempt.code == error.code for attempt in history):
-        return msgspec.structs.replace(error.problem(), retryable=False)
+    try:
+        problem = error.problem() if isinstance(error, BarnabasError) else None
+    except Exception:  # noqa: BLE001 - a class of someone else's, which does not set up what ours does
+        problem = None
+    if problem is None:
+        return Problem("task.crashed", f"{type(error).__name__}: {brief(error)}", retryable=True)
+    if isinstance(error, HandlerDiedError) and any(attempt.code == problem.code for attempt in history):
+        return msgspec.structs.replace(problem, retryable=False)
     if isinstance(error, PayloadError):
         # A handler knows its payload; a client sees the task around it.
-        field = f"payload.{error.field}" if error.field else "payload"
-        return msgspec.structs.replace(error.problem(), field=field)
-    if isinstance(error, BarnabasError):
-        return error.problem()
-    return Problem("task.crashed", f"{type(error).__name__}: {error}", retryable=True)
+        return msgspec.structs.replace(problem, field=f"payload.{problem.field}" if problem.field else "payload")
+    return problem

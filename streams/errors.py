@@ -63,7 +63,31 @@ class ModelUnavailableError(TaskError):
     code = "model.unavailable"
 
 
-class ResultTooLargeError(TaskError):
+class ResultError(TaskError):
+    """What the handler returned is no result of its kind."""
+
+    code = "result.invalid"
+
+
+class ResultTooLargeError(ResultError):
     """The result is larger than what travels in a record."""
 
     code = "result.too_large"
+
+
+class ResultTooDeepError(ResultError):
+    """The result is nested deeper than anybody reads."""
+
+    code = "result.too_deep"
+
+
+class NextError(ResultError):
+    """The next part that the handler asks for does not fit its kind."""
+
+    code = "result.next"
+
+
+class HostBusyError(TransientError):
+    """Others read pages of that host, one at a time: its turn did not come."""
+
+    code = "web.host_busy"

@@ -23,7 +23,8 @@ def load(settings: Settings) -> dict[str, Handler[Any, Any]]:
     """Return an instance of each installed handler, by kind.
 
     Raises:
-        SettingsError: none is installed, an entry point is no handler, or its name isn't the kind that its class serves.
+        SettingsError: none is installed, two serve one kind, an entry point is no handler, or its name isn't the kind that
+            its class serves.
     """
     handlers: dict[str, Handler[Any, Any]] = {}
     for point in entry_points(group=GROUP):
@@ -32,6 +33,9 @@ def load(settings: Settings) -> dict[str, Handler[Any, Any]]:
             raise SettingsError(f"{point.value} is no subclass of streams.handlers.port.Handler", field=point.name)
         if found.kind != point.name:
             raise SettingsError(f"{point.value} serves the kind {found.kind!r}, not {point.name!r}", field=point.name)
+        if (other := handlers.get(found.kind)) is not None and type(other) is not found:
+            both = f"{type(other).__module__} and {found.__module__}"
+            raise SettingsError(f"{both} both serve it: uninstall one of the two packages", field=point.name)
         handlers[found.kind] = found(settings)
     if not handlers:
         raise SettingsError(

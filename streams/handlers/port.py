@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
@@ -66,6 +67,22 @@ class Context:
     compute: Compute = field(default=_in_a_thread)
 
 
+@dataclass(frozen=True, slots=True)
+class Next(Generic[P]):
+    """Returned instead of a result, by a handler whose work takes longer than it may hold its partition.
+
+    The task ends without a result and names the one that goes on, of the same kind and tier; what its chain holds comes
+    after that. There may be as many parts as it takes: all of them have the deadline of the first, which bounds them.
+
+    Attributes:
+        payload: of the next part: what is left to do, and what was found so far if the result needs it.
+        delay: how long the next part waits before it may begin, not negative; nothing is held meanwhile.
+    """
+
+    payload: P
+    delay: timedelta = timedelta(0)
+
+
 class Handler(ABC, Generic[P, R]):
     """One kind of task. Instances live as long as their process and serve many tasks at once."""
 
@@ -80,8 +97,8 @@ class Handler(ABC, Generic[P, R]):
         self.settings = settings
 
     @abstractmethod
-    async def run(self, payload: P, context: Context) -> R:
-        """Do the work.
+    async def run(self, payload: P, context: Context) -> R | Next[P]:
+        """Do the work, or a part of it.
 
         Raises:
             streams.errors.PayloadError: the payload can't be worked with; it will not be tried again.

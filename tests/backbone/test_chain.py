@@ -13,6 +13,7 @@ from backbone.errors import StepError
 from backbone.settings import TierTable
 from backbone.stamp import stamp
 from schemas import topics
+from schemas.nesting import MOST_NESTED
 from schemas.records import DeadLetter, Status, Step, Task
 from schemas.tiers import Tier
 from tests.schemas.strategies import documents
@@ -54,7 +55,17 @@ class TestLookUp:
 
     @pytest.mark.parametrize(
         "path",
-        ["result.texts", "result.links.2", "result.links.-1", "result.text.0", "result.status.x", "result.links.a"],
+        [
+            *(
+                "result.texts",
+                "result.links.2",
+                "result.links.-1",
+                "result.text.0",
+                "result.status.x",
+                "result.links.a",
+            ),
+            f"result.links.{'1' * 5000}",
+        ],
     )
     def test_nothing_there_names_the_field(self, path):
         with pytest.raises(StepError) as caught:
@@ -66,6 +77,26 @@ class TestLookUp:
         with pytest.raises(StepError) as caught:
             chain.check(json.dumps({"x": text}).encode(), "then.0.payload")
         assert caught.value.field == "then.0.payload.x"
+
+    def test_a_string_of_blanks_is_read_in_no_time(self):
+        payload = json.dumps({"x": "{{" + " " * 200_000}).encode()
+        chain.check(payload, "payload")  # it took hours
+        assert not chain.looks_up(payload)
+
+    @pytest.mark.parametrize("text", ["{{ result.text }} ", "{{ result.text }}"])
+    def test_what_grows_over_what_a_record_may_hold_is_refused_before_it_is_made(self, text, monkeypatch):
+        grown = []
+        encode = msgspec.json.encode
+        monkeypatch.setattr(chain.msgspec.json, "encode", lambda value: grown.append(encode(value)) or grown[-1])
+        with pytest.raises(StepError) as caught:
+            fill({"x": [text * 5, *[text] * 1000]}, {"text": "x" * 3000})
+        assert (caught.value.field, sum(map(len, grown)) < 20_000) == ("payload.x.0", True)
+
+    def test_what_just_fits_is_filled(self):
+        payload, result = b'{"x":"{{ result }}{{ result }}"}', json.dumps("y" * 46).encode()
+        assert len(chain.fill(payload, result, 100)) == 100
+        with pytest.raises(StepError):
+            chain.fill(payload, result, 99)
 
     @given(documents, documents)
     def test_a_value_is_never_looked_into_for_look_ups(self, value, other):
@@ -109,6 +140,13 @@ class TestNextStep:
         assert (failed.status, failed.step, failed.root_id) == (Status.FAILED, 1, "t1")
         assert failed.error.code == "step.invalid"
         assert failed.error.field.startswith("payload")
+
+    def test_a_step_may_not_nest_deeper_than_anybody_reads(self):
+        deep = json.loads("[" * MOST_NESTED + "]" * MOST_NESTED)
+        _, _, failed = (
+            out.record for out in succeed(task(Step(kind="a", payload=b'{"x":"{{ result }}"}')), deep).records
+        )
+        assert (failed.error.code, failed.error.field) == ("step.invalid", "payload")
 
     def test_without_steps_success_is_the_end(self):
         (end,) = succeed(task()).records

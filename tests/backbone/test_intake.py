@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backbone.ids import derived_id
-from backbone.intake import TIER_OF, read_task
+from backbone.intake import LARGEST, TIER_OF, read_task, task_or_letter
 from backbone.settings import Settings
-from schemas import codec
-from schemas.records import Task
+from schemas import codec, topics
+from schemas.records import LAST_MS, Task
 from schemas.tiers import Tier
 
 SETTINGS = Settings(topic_prefix="b.")
@@ -60,6 +60,8 @@ def test_a_stamped_task_is_not_changed():
         (b'{"kind": "k", "attempt": "x"}', None, "attempt"),
         (None, None, "value"),
         (b'{"kind": "k"}', b"\xff", "key"),
+        (b'{"kind": "k", "id": "' + b"x" * LARGEST + b'"}', None, "value"),
+        (b'{"kind": "k", "payload": [' + b"1e15," * 60_000 + b"0]}", None, "payload"),
     ],
 )
 def test_what_is_no_task_names_the_field(value, key, field):
@@ -78,3 +80,29 @@ def test_any_bytes_are_a_whole_task_or_a_typed_error(value, headers):
     assert task.id
     assert task.key
     assert task.tier
+
+
+def test_a_message_is_a_task_or_the_dead_letter_that_follows_from_it():
+    place = (SETTINGS, "b.tasks.urgent", 3, 7, 1_000, b"k")
+    assert task_or_letter(*place, b'{"kind": "k"}', JSON, now=5) == read(b'{"kind": "k"}', key=b"k")
+    letter = task_or_letter(*place, b"{nonsense", JSON, now=5)
+    assert letter.topic is topics.DEAD_LETTERS
+    assert letter.key == derived_id("b.tasks.urgent", 3, 7)
+    assert (letter.record.raw, letter.record.offset, letter.record.at) == (b"{nonsense", 7, 5)
+
+
+@pytest.mark.parametrize("size", [LARGEST, LARGEST + 1, 2**20])
+def test_the_letter_of_what_is_too_large_is_not_too_large_itself(size):
+    letter = task_or_letter(SETTINGS, "b.tasks.urgent", 3, 7, 1_000, b"k", b"\x01" * size, None, now=5)
+    assert letter.record.raw == b"\x01" * LARGEST
+    assert len(codec.encode(letter.record)) < 1_000_000
+
+
+def test_times_end_with_the_last_year_that_there_is():
+    task = read(b'{"kind": "k", "created_at": %d}' % LAST_MS)
+    assert (task.start_by, task.deadline) == (LAST_MS, LAST_MS)
+
+
+def test_a_newer_writers_message_is_neither():
+    with pytest.raises(codec.UnknownSchemaError):
+        task_or_letter(SETTINGS, "b.tasks.urgent", 3, 7, 1_000, None, b"\x00\x00\x00\x7f\xffx", None, now=5)

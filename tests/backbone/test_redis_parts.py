@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from backbone import outcome
+from backbone.clock import now_ms
 from backbone.errors import StoreUnavailableError
 from backbone.ids import new_id
 from backbone.outcomes import OutcomeStore
@@ -66,6 +68,21 @@ async def test_an_attempt_that_is_followed_by_another_is_told_from_the_end(store
     assert await store.find(second) == await store.find(first) == end.records
 
 
+async def test_each_process_that_begins_an_attempt_counts_once(redis, settings):
+    one, two, three = (OutcomeStore(redis, settings) for _ in range(3))
+    what = msgspec.structs.replace(task(), deadline=now_ms() + 60_000)
+    assert await one.begin(what, late=True) == (None, False, 0)
+    assert await one.begin(what, late=False) == (None, False, 0)
+    assert await one.begin(what, late=False) == (None, True, 0)
+    assert await two.begin(what, late=True) == (None, True, 1)
+    assert await two.begin(what, late=False) == (None, True, 1)
+    assert await three.begin(what, late=False) == (None, True, 2)
+    assert await three.begin(msgspec.structs.replace(what, attempt=2), late=False) == (None, False, 0)
+    end = outcome.ended(what, Status.SUCCEEDED, now=3, worker="w", result=b"1")
+    await two.settle(end)
+    assert (await one.begin(what, late=False)).follows == end.records
+
+
 async def test_redis_away_decides_nothing():
     away = OutcomeStore(connect(Settings(redis_url=SecretStr("redis://127.0.0.1:1/0"))), Settings())
     with pytest.raises(StoreUnavailableError):
@@ -107,7 +124,7 @@ async def test_two_stacks_on_one_server_never_see_one_another(redis, settings, s
     won, _ = await store.settle(outcome.ended(what, Status.SUCCEEDED, now=1, worker="w"))
     await store.begin(what, late=False)
     theirs = OutcomeStore(redis, other)
-    assert await theirs.begin(what, late=False) == (None, False)
+    assert await theirs.begin(what, late=False) == (None, False, 0)
     assert (won, (await theirs.settle(outcome.ended(what, Status.CANCELLED, now=2, worker="w")))[0]) == (True, True)
     announcing = asyncio.create_task(announce(redis, other, "test.other", Readiness()))
 

@@ -12,7 +12,7 @@ import pytest
 
 from backbone.settings import Settings
 from schemas.errors import BarnabasError
-from streams.dispatch import parse
+from streams.documents import parse
 from streams.handlers.port import Context, Handler
 
 NOW = datetime(2026, 11, 4, 12, 0, tzinfo=UTC)

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from backbone.clock import now_ms
 from backbone.ids import new_id
 from backbone.outcomes import OutcomeStore
+from backbone.rate import RateLimiter
 from backbone.redis import connect
 from backbone.settings import Settings
 from backbone.stamp import stamp
@@ -253,6 +254,7 @@ async def run(settings, pool):
             policy=mine.tiers.realtime,
             handlers={Computer.kind: Computer(mine)},
             store=OutcomeStore(redis, mine),
+            limiter=RateLimiter(redis, mine),
             compute=pool,
             say=say,
             worker="w",

@@ -4,115 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import msgspec
 import pytest
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
 from backbone import outcome
-from backbone.clock import now_ms
 from backbone.errors import StoreUnavailableError
 from backbone.ids import new_id
-from backbone.outcomes import OutcomeStore
 from backbone.redis import connect
 from backbone.settings import Settings
 from backbone.stamp import stamp
+from schemas import codec
 from schemas.errors import Problem
+from schemas.nesting import MOST_NESTED
 from schemas.records import DeadLetter, Status, Task, TaskEvent, Timer
 from schemas.tiers import Tier
-from streams.compute import ComputePool
-from streams.dispatch import Dispatcher
-from streams.errors import TransientError
-from streams.handlers.port import Handler
-
-NOW = now_ms() + 3_600_000  # ahead, since what Redis keeps until a deadline goes by its own clock
-
-
-class Work(BaseModel):
-    """What the handler below is told to do."""
-
-    do: str = "answer"
-    times: int = 1
-
-
-class Answer(BaseModel):
-    said: str
-
-
-class Worker(Handler[Work, Answer]):
-    """Does what its payload says."""
-
-    kind = "test.work"
-    tier = Tier.REALTIME
-    payload = Work
-    result = Answer
-
-    def __init__(self, settings) -> None:
-        super().__init__(settings)
-        self.runs: list[str] = []
-        self.began = asyncio.Event()
-
-    async def run(self, payload, context):
-        self.runs.append(context.task_id)
-        self.began.set()
-        match payload.do:
-            case "fail":
-                raise TransientError("not now")
-            case "crash":
-                raise KeyError("x")
-            case "wait":
-                await asyncio.Event().wait()
-            case "report":
-                await context.progress(0.5, "half")
-            case "shout":
-                return Answer(said="x" * 600_000)
-            case "time out by itself":
-                raise TimeoutError("upstream")
-        return Answer(said="done")
-
-
-@pytest.fixture
-async def redis(settings):
-    client = connect(settings)
-    yield client
-    await client.aclose()
-
-
-@asynccontextmanager
-async def dispatcher(redis, *, now=NOW, **more):
-    settings = Settings(**more)
-    worker = Worker(settings)
-    said = []
-
-    async def say(record):
-        said.append(record.record)
-
-    clock = [now]
-    pool = ComputePool(settings.tiers.realtime.cpu_workers, settings.tiers.realtime.memory_mb)
-    made = Dispatcher(
-        settings=settings,
-        policy=settings.tiers.realtime,
-        handlers={worker.kind: worker},
-        store=OutcomeStore(redis, settings),
-        compute=pool,
-        say=say,
-        worker="w",
-        now=lambda: clock[0],
-        jitter=lambda: 0.5,
-    )
-    yield made, worker, said, clock
-    await pool.close()
-
-
-def task(kind=Worker.kind, **payload) -> Task:
-    bare = Task(kind=kind, payload=json.dumps(payload).encode())
-    return stamp(bare, task_id=new_id(), tier=Tier.REALTIME, policy=Settings().tiers.realtime, now=NOW)
-
-
-def records(out) -> list:
-    return [row.record for row in out]
-
+from streams.errors import PayloadError, TaskError
+from tests.streams.dispatching import NOW, Worker, dispatcher, records, task
 
 pytestmark = pytest.mark.stack
 
@@ -123,7 +33,7 @@ async def test_a_task_succeeds_and_says_so_once(redis):
         first = await dispatch.run(what)
         assert await dispatch.run(what) == first
         (end,) = records(first)
-        assert (end.status, json.loads(end.result)) == (Status.SUCCEEDED, {"said": "done"})
+        assert (end.status, json.loads(end.result)["said"]) == (Status.SUCCEEDED, "done")
         assert worker.runs == [what.id]
         assert [event.status for event in said] == [Status.STARTED]
 
@@ -186,7 +96,13 @@ async def test_an_unknown_kind_is_named(redis):
 
 
 @pytest.mark.parametrize(
-    ("do", "code"), [("fail", "task.transient"), ("crash", "task.crashed"), ("time out by itself", "task.crashed")]
+    ("do", "code"),
+    [
+        ("fail", "task.transient"),
+        ("crash", "task.crashed"),
+        ("time out by itself", "task.crashed"),
+        ("cancel itself", "task.crashed"),
+    ],
 )
 async def test_what_may_pass_is_tried_again_by_a_timer(redis, do, code):
     async with dispatcher(redis) as (dispatch, worker, *_):
@@ -205,6 +121,51 @@ async def test_a_handler_is_stopped_at_the_end_of_its_time(redis):
     async with dispatcher(redis, handler_timeout=0.05) as (dispatch, *_):
         _, event = records(await dispatch.run(task(do="wait")))
         assert event.error.code == "handler.timeout"
+
+
+async def test_a_handler_that_goes_on_after_its_end_keeps_its_partition_no_longer(redis, monkeypatch):
+    monkeypatch.setattr("streams.dispatch.LONGEST_TURN", timedelta(0))
+    monkeypatch.setattr("streams.dispatch.PATIENCE", timedelta(seconds=0.05))
+    async with dispatcher(redis, handler_timeout=0.05) as (dispatch, worker, *_):
+        _, event = records(await dispatch.run(task(do="ignore its end")))
+        worker.released.set()
+    assert (event.status, event.error.code) == (Status.RETRYING, "handler.timeout")
+
+
+class UnreadyError(TaskError):
+    """A third party's, which forgets what is above it."""
+
+    def __init__(self) -> None:
+        pass
+
+
+class SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("nothing to say")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (ValueError("x" * 8000), "task.crashed"),
+        (ValueError("a lone \udc80"), "task.crashed"),
+        (PayloadError(ValueError("not a text")), "payload.invalid"),
+        (PayloadError("so", field="a\ud800" * 9999), "payload.invalid"),
+        (PayloadError("so", field=3), "payload.invalid"),
+        (UnreadyError(), "task.crashed"),
+        (SpeechlessError(), "task.crashed"),
+    ],
+)
+async def test_whatever_a_handler_raises_can_be_told(redis, raised, code):
+    async with dispatcher(redis) as (dispatch, worker, *_):
+        worker.raises["raise"] = raised
+        told = await dispatch.run(task(do="raise"))
+    event = records(told)[-1]
+    assert event.error.code == code
+    for out in told:
+        written = codec.encode(out.record)
+        assert codec.decode(written, type(out.record)) == out.record
+        assert len(written) < 10_000
 
 
 async def test_what_runs_past_its_deadline_has_expired(redis):
@@ -242,10 +203,26 @@ async def test_a_drain_leaves_the_task_to_another(redis):
         assert await other.store.find(what) is None
 
 
-async def test_a_result_too_large_to_travel_is_a_typed_failure(redis):
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        ({"do": "shout"}, "result.too_large"),
+        ({"do": "dig", "times": MOST_NESTED}, "result.too_deep"),
+        ({"do": "dig", "times": 300}, "result.invalid"),
+        ({"do": "babble"}, "result.invalid"),
+    ],
+)
+async def test_a_result_that_no_reader_could_bear_is_a_typed_failure_and_not_tried_again(redis, payload, code):
     async with dispatcher(redis) as (dispatch, *_):
-        _, end = records(await dispatch.run(task(do="shout")))
-        assert end.error.code == "result.too_large"
+        letter, end = records(await dispatch.run(task(**payload)))
+        assert (end.status, end.error.code, end.error.field) == (Status.FAILED, code, "result")
+        assert isinstance(letter, DeadLetter)
+
+
+async def test_a_result_as_deep_as_may_be_is_one(redis):
+    async with dispatcher(redis) as (dispatch, *_):
+        (end,) = records(await dispatch.run(task(do="dig", times=MOST_NESTED - 1)))
+        assert end.status is Status.SUCCEEDED
 
 
 async def test_nothing_is_run_while_redis_is_away():

@@ -72,7 +72,8 @@ async def tier(settings, site, tmp_path_factory) -> AsyncIterator[LocalStack]:
     # What a noisy machine takes to start a process twice is not what is tested here: tasks may wait.
     tiers = TierTable(realtime=TierTable().realtime.model_copy(update={"start_by": timedelta(seconds=100)}))
     allowed = (f"127.0.0.1/32:{site.port}",)
-    async with beside(settings, home, "streams-realtime", net_allow=allowed, tiers=tiers) as running:
+    rules = {"net_allow": allowed, "host_pause": timedelta(0), "tiers": tiers}
+    async with beside(settings, home, "streams-realtime", **rules) as running:
         yield running
 
 

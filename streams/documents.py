@@ -1,0 +1,83 @@
+"""Pure: what handlers are given and what they return, between their models and the JSON of records.
+
+Whatever a handler returns that no reader could bear ends here with a typed error, and the task with it: passed on, it
+would be refused by each reader in turn, and whoever waits for the task would wait for ever.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from schemas.nesting import MOST_NESTED, is_deep
+from streams.errors import NextError, PayloadError, ResultError, ResultTooDeepError, ResultTooLargeError
+
+if TYPE_CHECKING:
+    from streams.handlers.port import Next
+
+
+def parse(model: type[BaseModel], payload: bytes) -> BaseModel:
+    """Return a payload as its model.
+
+    Raises:
+        PayloadError: it does not fit; `field` is the path of what doesn't, in the payload.
+    """
+    try:
+        return model.model_validate_json(payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise PayloadError(first["msg"], field=".".join(str(part) for part in first["loc"])) from None
+
+
+def write(made: object, model: type[BaseModel], largest: int) -> bytes:
+    """Return a result as its record carries it.
+
+    Args:
+        made: what the handler returned.
+        model: of the kind's results.
+        largest: bytes that travel in a record.
+
+    Raises:
+        ResultError: it is none of the kind's, can't be written as JSON, is too large, or nests too deeply.
+    """
+    if not isinstance(made, model):
+        raise ResultError(f"the handler returned {type(made).__name__}, not {model.__name__}", field="result")
+    return _written(made, largest, "result")
+
+
+def write_rest(following: Next[Any], model: type[BaseModel], largest: int) -> bytes:
+    """Return the payload of the next part as its record carries it.
+
+    Args:
+        following: what the handler returned.
+        model: of the kind's payloads.
+        largest: bytes that travel in a record.
+
+    Raises:
+        NextError: it does not fit the kind, or its delay is negative; `field` says what.
+        ResultError: it can't be written as JSON, is too large, or nests too deeply.
+    """
+    if following.delay < timedelta(0):
+        raise NextError("its delay is negative", field="next.delay")
+    payload = _written(following.payload, largest, "next.payload")
+    try:
+        parse(model, payload)
+    except PayloadError as error:
+        field = f"next.payload.{error.field}" if error.field else "next.payload"
+        raise NextError(error.message, field=field) from None
+    return payload
+
+
+def _written(made: BaseModel, largest: int, field: str) -> bytes:
+    try:
+        # Without pydantic's warnings, which would write what users said to the log.
+        written = made.model_dump_json(by_alias=True, warnings=False).encode()
+    except (ValueError, RecursionError) as error:  # pydantic's own among them
+        raise ResultError(f"it can't be written as JSON: {error}", field=field) from None
+    if len(written) > largest:
+        raise ResultTooLargeError(f"{len(written)} bytes; {largest} travel in a record", field=field)
+    if is_deep(written):
+        raise ResultTooDeepError(f"it is nested deeper than {MOST_NESTED}", field=field)
+    return written
