@@ -1,20 +1,22 @@
 """What a cron expression means: its fires, a sentence for people, and what exactly is wrong with a bad one.
 
 The meaning is Debian cron's, daylight saving included, as the library cronsim defines it: five fields (or six, with
-seconds first), names, ranges, lists, steps, `L` and `#`. The macros are crontab(5)'s.
+seconds first), names, ranges, lists, steps, `L` and `#`. The macros are crontab(5)'s. What other schedulers write is
+refused by name (`backbone.cron_dialects`).
 """
 
 from __future__ import annotations
 
 import difflib
-from datetime import datetime, timedelta
+import re
+from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
-from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
+from backbone.cron_dialects import SEVEN, foreign_macro, foreign_term
 from backbone.errors import CronError
 
 if TYPE_CHECKING:
@@ -47,6 +49,10 @@ _FIELDS = (
     _Field("month", "1-12 or JAN-DEC"),
     _Field("day of week", "0-7 or SUN-SAT (0 and 7 are Sunday), 5L (the last Friday) or MON#2 (the second Monday)"),
 )
+_SINGLE_RANGE = re.compile(r"\b(\w+)-\1(?:/[1-9]\d*)?(?=,|$)")
+"""A range of one value: with a step the library would take it for the beginning of an open one, which Debian doesn't."""
+
+_ORDINAL = re.compile(r"\b(\d+)th\b")
 _ANY_MOMENT = datetime(2000, 1, 1)  # noqa: DTZ001 - a wall clock's time, only to try whether a field can be read
 
 
@@ -66,7 +72,14 @@ class Cron:
     @property
     def description(self) -> str:
         """The expression as an English sentence, without its time zone."""
-        return CronSim(self._fields, _ANY_MOMENT).explain()
+        said = _ORDINAL.sub(_ordinal, CronSim(self._fields, _ANY_MOMENT).explain())
+        # Of two days that are both restricted either one will do (Debian), for which the library says "and".
+        return said.replace(" and on ", ", or on ")
+
+    @property
+    def fields(self) -> str:
+        """The expression as its five or six fields in upper case, a macro resolved."""
+        return self._fields
 
     def fires(self, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
         """Yield each fire later than `after`, in `zone`, up to `HORIZON` ahead.
@@ -80,7 +93,19 @@ class Cron:
             end = start + HORIZON
         except OverflowError:
             raise CronError(f"{after.isoformat()} is too near the calendar's end", field="after") from None
-        return takewhile(lambda fire: fire <= end, CronSim(self._fields, start))
+        return self._rising(start, end)
+
+    def _rising(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Yield each moment once: where a clock is put on or back, the library may tell one again, or an earlier one."""
+        # Two times of one zone are compared by what its clock shows, which is not their order where it is put back.
+        last, end = start.astimezone(UTC), end.astimezone(UTC)
+        for fire in CronSim(self._fields, start):
+            moment = fire.astimezone(UTC)
+            if moment > end:
+                return
+            if moment > last:
+                last = moment
+                yield fire
 
 
 @lru_cache(maxsize=4096)
@@ -90,9 +115,12 @@ def _read(expression: str) -> str:
     if text.startswith("@"):
         fields = _MACROS.get(text.lower())
         if fields is None:
-            raise _wrong(f"macro: found {text!r}, expected one of {', '.join(_MACROS)}")
+            whose = foreign_macro(text)
+            raise _wrong(f"macro: found {text!r}, {f'{whose}; ' if whose else ''}expected one of {', '.join(_MACROS)}")
         return fields
-    found = text.split()
+    found = [_SINGLE_RANGE.sub(r"\1", field) for field in text.upper().split()]
+    if len(found) == 7:
+        raise _wrong(SEVEN)
     if len(found) not in {5, 6}:
         raise _wrong(
             f"found {len(found)} field{'' if len(found) == 1 else 's'}, expected 5: "
@@ -103,9 +131,11 @@ def _read(expression: str) -> str:
         for term in value.split(","):
             if not _readable(term, place, len(found)):
                 inside = f" in {value!r}" if term != value else ""
+                whose = foreign_term(term, field.name)
                 raise _wrong(
-                    f"{field.name} (field {place + 1} of {len(found)}): found {term!r}{inside}, expected * or "
-                    f"{field.expected}, a rising range a-b, a step such as */2, or a list of these"
+                    f"{field.name} (field {place + 1} of {len(found)}): found {term!r}{inside}, "
+                    f"{f'{whose}; ' if whose else ''}expected * or {field.expected}, a rising range a-b, a step such as "
+                    "*/2, or a list of these"
                 )
     fields = " ".join(found)
     try:
@@ -126,6 +156,17 @@ def _readable(term: str, place: int, count: int) -> bool:
         # Alone, 30 and 31 fail nowhere; what fails is the term itself.
         return False
     return True
+
+
+def _ordinal(found: re.Match[str]) -> str:
+    """Return 21st for the library's 21th."""
+    number = int(found[1])
+    return f"{number}{ordinal_suffix(number)}"
+
+
+def ordinal_suffix(number: int) -> str:
+    """Return the letters of an ordinal: st, nd, rd or th."""
+    return "th" if number % 100 in {11, 12, 13} else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
 
 
 def _wrong(message: str) -> CronError:
