@@ -7,7 +7,9 @@ Slots that passed while nothing ran are dealt with by the timer's misfire policy
     catch_up    the newest `catch_up_limit` are fired late, in order; the others are skipped
     skip        all are skipped
 
-and one that is later than `max_late` is skipped by any policy. No slot goes without an outcome.
+and one that is later than `max_late` is skipped by any policy. A timer that is not enabled fires nothing from `since`
+on; one that is enabled again skips what would have fired before `since` and is not accounted for yet: it was paused. No
+slot goes without an outcome.
 """
 
 from __future__ import annotations
@@ -102,24 +104,33 @@ def due_at(timer: Timer, slot: int) -> int:
 
 
 def next_due(timer: Timer, after: int) -> int | None:
-    """Return when the first slot later than `after` is to be fired, or None if there is none."""
+    """Return when the first slot later than `after` is to be dealt with, or None if there is none (while paused)."""
     slot = next(slots_after(timer, after), None)
-    return None if slot is None else due_at(timer, slot)
+    if slot is None:
+        return None
+    due = due_at(timer, slot)
+    return None if _waits(timer, due) else due
 
 
 def decide(timer: Timer, after: int, now: int) -> list[Decision]:
     """Return what becomes of the slots later than `after` that are due, in order; of the first `MOST` if there are more."""
-    due: list[int] = []
+    owed: list[tuple[int, int]] = []
     for slot in islice(slots_after(timer, after), MOST):
-        if due_at(timer, slot) > now:
+        due = due_at(timer, slot)
+        if due > now or _waits(timer, due):
             break
-        due.append(slot)
-    newer = range(len(due) - 1, -1, -1)
-    decided = [_decide(timer, slot, rank, now) for slot, rank in zip(due, newer, strict=True)]
-    if len(due) == MOST:
+        owed.append((slot, due))
+    newer = range(len(owed) - 1, -1, -1)
+    decided = [_decide(timer, slot, due, rank, now) for (slot, due), rank in zip(owed, newer, strict=True)]
+    if len(owed) == MOST:
         # Whether the last ones are the newest is not known yet: they wait until the others are accounted for.
         decided = decided[: MOST - _fired_late(timer)]
     return list(_in_ranges(decided))
+
+
+def _waits(timer: Timer, due: int) -> bool:
+    """Whether what is due at that moment waits until the timer is enabled again."""
+    return not timer.enabled and (timer.since is None or due >= timer.since)
 
 
 def _fired_late(timer: Timer) -> int:
@@ -127,9 +138,11 @@ def _fired_late(timer: Timer) -> int:
     return {Misfire.SKIP: 0, Misfire.FIRE_ONCE: 1, Misfire.CATCH_UP: timer.catch_up_limit}[timer.misfire]
 
 
-def _decide(timer: Timer, slot: int, newer: int, now: int) -> Decision:
-    """Return what becomes of a due slot after which `newer` ones are due as well."""
-    late_by = now - due_at(timer, slot)
+def _decide(timer: Timer, slot: int, due: int, newer: int, now: int) -> Decision:
+    """Return what becomes of a slot that is `due`, and after which `newer` ones are due as well."""
+    if timer.enabled and timer.since is not None and due < timer.since:
+        return Decision(slot, slot, 1, FireOutcome.SKIPPED, reason="paused")
+    late_by = now - due
     if late_by <= LATE_MS:
         return Decision(slot, slot, 1, FireOutcome.FIRED)
     if timer.max_late is not None and late_by > timer.max_late:

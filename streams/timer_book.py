@@ -4,62 +4,75 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from backbone import slots
+from streams.timer_steps import FORGET
 
 if TYPE_CHECKING:
     from schemas.records import Fire, Timer, TimerState
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """A timer and how far it got.
 
     Attributes:
+        id: the timer's.
         partition: where it lies.
-        timer: its latest revision; None while only its state is known.
+        timer: its latest revision; None while only its state is known, as of one that was removed.
         last: the last slot that is accounted for; None if there is none yet.
         firing: what was decided of the slot after it and may not be done yet.
-        busy: whether a slot of it is being fired right now.
+        stored: whether `timers.state` says something of it.
+        unread: whether its latest record could not be read, so that nothing follows from having none.
+        busy: whether it is being fired, or forgotten, right now.
+        plan: number of the heap's entry that holds for it; 0 for none.
     """
 
+    id: str
     partition: int
     timer: Timer | None = None
     last: int | None = None
     firing: Fire | None = None
+    stored: bool = False
+    unread: bool = False
     busy: bool = False
+    plan: int = 0
 
     @property
     def after(self) -> int:
         """The moment after which the timer's next slot lies."""
         if self.timer is None:
             return self.last or 0
-        # A one-off that was past when it was made still fires, and a timer that was made anew owes nothing of the old one.
-        made, at = self.timer.created_at, self.timer.at
-        begin = (made if at is None else min(made, at)) - 1
+        at = self.timer.at
+        if at is not None:  # it fires even if that was past when it was made
+            return at if self.last == at else at - 1
+        begin = self.timer.created_at - 1  # a timer that was made anew owes nothing of the old one
         return begin if self.last is None else max(begin, self.last)
 
     def due(self) -> int | None:
-        """Return when the next slot is to be fired."""
-        if self.timer is None or self.busy:
-            return None
-        if self.firing is not None:
-            return self.firing.slot
-        return slots.next_due(self.timer, self.after) if self.timer.enabled else None
+        """Return when there is something to be done of it."""
+        if self.timer is None:
+            return FORGET if self.stored and not self.unread else None
+        return slots.next_due(self.timer, self.after) if self.firing is None else self.firing.slot
 
 
 class TimerBook:
     """Which timer is due next.
 
     The heap holds an entry for each plan that was ever made; one that no longer holds (its timer was changed, accounted
-    for or removed since, or its partition is still being read) is passed over as it comes up.
+    for or removed since) is passed over as it comes up.
     """
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
-        self._heap: list[tuple[int, str]] = []
+        self._partitions: dict[int, dict[str, Entry]] = {}
+        self._heap: list[tuple[int, int, Entry]] = []
         self._loading: set[int] = set()
+        self._numbers = count(1)
+
+    def __len__(self) -> int:
+        return sum(len(entries) for entries in self._partitions.values())
 
     def loading(self, partition: int) -> None:
         """Fire nothing of a partition until it is `loaded`: an older revision, or one removed since, may come first."""
@@ -68,62 +81,87 @@ class TimerBook:
     def loaded(self, partition: int) -> None:
         """Take up the timers of a partition that was read to its end."""
         self._loading.discard(partition)
-        for timer_id, entry in self._entries.items():
-            if entry.partition == partition:
-                self._plan(timer_id, entry)
+        for entry in list(self._partitions.get(partition, {}).values()):
+            self._plan(entry)
 
     def put(self, partition: int, timer: Timer) -> None:
         """Take a timer, or its new revision."""
-        entry = self._entries.setdefault(timer.id, Entry(partition))
-        entry.timer = timer
-        self._plan(timer.id, entry)
+        entry = self._entry(partition, timer.id)
+        entry.timer, entry.unread = timer, False
+        self._plan(entry)
+
+    def put_unread(self, partition: int, timer_id: str) -> None:
+        """Know that there is a timer whose latest record can't be read: the one before it counts."""
+        self._entry(partition, timer_id).unread = True
+
+    def remove(self, partition: int, timer_id: str) -> None:
+        """Forget a timer; its state, if there is one, is due to be removed at once."""
+        entry = self._partitions.get(partition, {}).get(timer_id)
+        if entry is not None:
+            entry.timer, entry.unread = None, False
+            self._plan(entry)
 
     def restore(self, partition: int, state: TimerState) -> None:
         """Take how far a timer got before this service looked after it."""
-        entry = self._entries.setdefault(state.id, Entry(partition))
-        if entry.last is not None and state.last_slot < entry.last:
+        entry = self._entry(partition, state.id)
+        entry.stored = True
+        if entry.last is not None and (state.last_slot, entry.firing is None) <= (entry.last, False):
             return  # of a service that was stopped for a while and wrote it after its successor had gone on
         entry.last, entry.firing = state.last_slot, state.firing
-        self._plan(state.id, entry)
+        self._plan(entry)
 
-    def remove(self, timer_id: str) -> None:
-        """Forget a timer."""
-        self._entries.pop(timer_id, None)
+    def forget_state(self, partition: int, timer_id: str) -> None:
+        """Know that `timers.state` says nothing of a timer any more."""
+        entry = self._partitions.get(partition, {}).get(timer_id)
+        if entry is not None:
+            entry.last, entry.firing, entry.stored = None, None, False
+            self._plan(entry)
 
     def drop_partition(self, partition: int) -> None:
-        """Forget what another service looks after now."""
+        """Leave a partition to another service."""
         self._loading.discard(partition)
-        for timer_id in [name for name, entry in self._entries.items() if entry.partition == partition]:
-            self.remove(timer_id)
+        for entry in self._partitions.pop(partition, {}).values():
+            entry.plan = 0
 
     def next_due(self) -> int | None:
         """Return when the next timer is due."""
         while self._heap:
-            due, timer_id = self._heap[0]
-            entry = self._entries.get(timer_id)
-            if entry and entry.partition not in self._loading and entry.due() == due:
+            due, number, entry = self._heap[0]
+            if entry.plan == number:
                 return due
             heapq.heappop(self._heap)
         return None
 
-    def take(self, now: int) -> tuple[Timer, Entry] | None:
-        """Return a timer that is due; it is due no more until `give_back`."""
-        due = self.next_due()
-        if due is None or due > now:
-            return None
-        entry = self._entries[heapq.heappop(self._heap)[1]]
-        if entry.timer is None:
-            raise AssertionError("an entry without a timer is never due")
-        entry.busy = True
-        return entry.timer, entry
+    def take(self, now: int, most: int) -> list[Entry]:
+        """Return at most so many timers that are due; they are due no more until `give_back`."""
+        taken: list[Entry] = []
+        while len(taken) < most and (due := self.next_due()) is not None and due <= now:
+            entry = heapq.heappop(self._heap)[2]
+            entry.busy, entry.plan = True, 0
+            taken.append(entry)
+        return taken
 
-    def give_back(self, timer_id: str, entry: Entry) -> None:
+    def give_back(self, entry: Entry) -> None:
         """Give a timer back that was taken: it is due again by how far it is accounted for now."""
         entry.busy = False
-        if self._entries.get(timer_id) is entry:
-            self._plan(timer_id, entry)
+        if self._partitions.get(entry.partition, {}).get(entry.id) is entry:
+            self._plan(entry)
 
-    def _plan(self, timer_id: str, entry: Entry) -> None:
-        due = None if entry.partition in self._loading else entry.due()
+    def _entry(self, partition: int, timer_id: str) -> Entry:
+        entries = self._partitions.setdefault(partition, {})
+        entry = entries.get(timer_id)
+        if entry is None:
+            entry = entries[timer_id] = Entry(timer_id, partition)
+        return entry
+
+    def _plan(self, entry: Entry) -> None:
+        entry.plan = 0
+        if entry.busy or entry.partition in self._loading:
+            return
+        if entry.timer is None and not entry.stored and not entry.unread:
+            del self._partitions[entry.partition][entry.id]
+            return
+        due = entry.due()
         if due is not None:
-            heapq.heappush(self._heap, (due, timer_id))
+            entry.plan = next(self._numbers)
+            heapq.heappush(self._heap, (due, entry.plan, entry))

@@ -85,7 +85,8 @@ async def produce_bytes(settings: Settings, topic: Topic, *values: bytes, key: b
         await asyncio.gather(*sent)
 
 
-async def produce(settings: Settings, topic: Topic, key: str, record: msgspec.Struct) -> None:
-    """Produce a record."""
+async def produce(settings: Settings, topic: Topic, key: str, record: msgspec.Struct | None) -> None:
+    """Produce a record, or a tombstone."""
     async with AIOKafkaProducer(**aiokafka_config(settings)) as producer:
-        await producer.send_and_wait(name_of(settings, topic), codec.encode(record), key=key.encode(), headers=HEADERS)
+        value = None if record is None else codec.encode(record)
+        await producer.send_and_wait(name_of(settings, topic), value, key=key.encode(), headers=HEADERS)

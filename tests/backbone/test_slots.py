@@ -130,6 +130,57 @@ class TestMisfire:
         assert sum(one.count for one in decided) == 25_000
 
 
+class TestPause:
+    """A slot each minute; paused two and a half minutes past noon, and resumed seven and a half past."""
+
+    PAUSED = NOON + 150_000
+    RESUMED = NOON + 450_000
+
+    def decide(self, after, now, **fields):
+        return told(slots.decide(timer(every=MINUTE, **fields), NOON + after * MINUTE, NOON + now * MINUTE))
+
+    def test_nothing_fires_from_then_on(self):
+        paused = timer(every=MINUTE, enabled=False, since=self.PAUSED)
+        assert slots.next_due(paused, NOON + MINUTE) == NOON + 2 * MINUTE
+        assert slots.next_due(paused, NOON + 2 * MINUTE) is None
+        assert slots.decide(paused, NOON + 2 * MINUTE, NOON + 60 * MINUTE) == []
+
+    def test_what_was_due_before_it_is_dealt_with_by_the_misfire_policy(self):
+        paused = {"enabled": False, "since": self.PAUSED}
+        assert self.decide(0, 60, **paused) == [(1, "skipped", 1), (2, "late", 1)]
+        assert self.decide(0, 60, misfire=Misfire.SKIP, **paused) == [(1, "skipped", 2)]
+
+    def test_what_would_have_fired_meanwhile_is_one_range_of_skipped_slots(self):
+        paused, *others = slots.decide(timer(every=MINUTE, since=self.RESUMED), NOON + 2 * MINUTE, self.RESUMED)
+        assert (told([paused]), paused.reason, others) == ([(3, "skipped", 5)], "paused", [])
+
+    def test_it_goes_on_from_when_it_was_resumed(self):
+        assert self.decide(2, 8, since=self.RESUMED) == [(3, "skipped", 5), (8, "fired", 1)]
+        assert self.decide(7, 9, since=self.RESUMED) == [(8, "skipped", 1), (9, "fired", 1)]
+
+    def test_without_a_moment_it_is_paused_from_the_beginning(self):
+        assert self.decide(0, 60, enabled=False) == []
+
+    def test_a_one_off_that_is_resumed_after_its_moment_is_skipped(self):
+        once = timer(at=NOON + 5 * MINUTE, since=self.RESUMED)
+        (decision,) = slots.decide(once, NOON + 5 * MINUTE - 1, self.RESUMED)
+        assert (decision.outcome, decision.reason) == (FireOutcome.SKIPPED, "paused")
+
+    def test_a_one_off_that_is_resumed_before_its_moment_fires(self):
+        once = timer(at=NOON + 8 * MINUTE, since=self.RESUMED)
+        (decision,) = slots.decide(once, NOON + 8 * MINUTE - 1, NOON + 8 * MINUTE)
+        assert decision.outcome is FireOutcome.FIRED
+
+    def test_jitter_counts_a_slot_to_the_pause_by_when_it_would_have_fired(self):
+        spread = timer(every=MINUTE, jitter=MINUTE)
+        slot = NOON + MINUTE
+        due = slots.due_at(spread, slot)
+        assert slots.decide(timer(every=MINUTE, jitter=MINUTE, enabled=False, since=due), NOON, due + MINUTE) == []
+        before, *_ = slots.decide(timer(every=MINUTE, jitter=MINUTE, since=due), NOON, due)
+        after, *_ = slots.decide(timer(every=MINUTE, jitter=MINUTE, since=due + 1), NOON, due)
+        assert (before.outcome, after.outcome) == (FireOutcome.FIRED, FireOutcome.SKIPPED)
+
+
 @given(
     every=st.integers(200, 10 * MINUTE),
     gap=st.integers(0, 6 * HOUR),
