@@ -28,7 +28,19 @@ if TYPE_CHECKING:
         TaskFailedError,
         WaitTimeoutError,
     )
-    from barnabas.replies import Event, Fire, Kind, Readiness, Receipt, Result, Schedule, State, Step, Tokens
+    from barnabas.replies import (
+        DeadLetter,
+        Event,
+        Fire,
+        Kind,
+        Readiness,
+        Receipt,
+        Result,
+        Schedule,
+        State,
+        Step,
+        Tokens,
+    )
     from barnabas.sync import SyncClient
 
 __all__ = [
@@ -37,6 +49,7 @@ __all__ = [
     "ClientError",
     "ConnectionLostError",
     "CredentialsError",
+    "DeadLetter",
     "EdgeError",
     "Event",
     "Fire",
@@ -62,7 +75,20 @@ _ELSEWHERE = {
     "Client": "client",
     "SyncClient": "sync",
     **dict.fromkeys(
-        ("Event", "Fire", "Kind", "Readiness", "Receipt", "Result", "Schedule", "State", "Step", "Tokens"), "replies"
+        (
+            "DeadLetter",
+            "Event",
+            "Fire",
+            "Kind",
+            "Readiness",
+            "Receipt",
+            "Result",
+            "Schedule",
+            "State",
+            "Step",
+            "Tokens",
+        ),
+        "replies",
     ),
 }
 

@@ -25,12 +25,14 @@ from barnabas.channel import ALL, subscribe_frame
 from barnabas.channels import Channels
 from barnabas.errors import ClientError, NoStackError, UsageError, WaitTimeoutError
 from barnabas.fold import ended
+from barnabas.letter_calls import LetterCalls
 from barnabas.refusal import refusal
-from barnabas.replies import Event, Kind, Readiness, Receipt, Reply, Result, Schedule, State, Step, Tokens
+from barnabas.replies import Event, Kind, Readiness, Receipt, Reply, Result, State, Step, Tokens
+from barnabas.schedule_calls import ScheduleCalls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from types import TracebackType
 
     from schemas.tiers import Tier
@@ -42,7 +44,7 @@ class _Kinds(Reply, frozen=True, kw_only=True):
     kinds: list[Kind]
 
 
-class Client:
+class Client(ScheduleCalls, LetterCalls):
     """A client of the edge. It connects when it is first used; use it in one event loop."""
 
     def __init__(
@@ -215,62 +217,6 @@ class Client:
         """
         return await self._ask("DELETE", f"/v1/tasks/{quote(_id(task), safe='')}", State)
 
-    async def schedule(
-        self,
-        kind: str,
-        payload: Mapping[str, Any],
-        *,
-        at: datetime | None = None,
-        cron: str | None = None,
-        tz: str | None = None,
-        every: timedelta | None = None,
-        tier: Tier | str | None = None,
-        id: str | None = None,  # noqa: A002 - the contract's name
-        jitter: timedelta | None = None,
-    ) -> Schedule:
-        """Make a task later, or again and again; exactly one of `at`, `cron` and `every`.
-
-        Args:
-            kind: of the task.
-            payload: of the task.
-            at: once, at this (aware) time.
-            cron: at each slot of a cron expression, in the zone `tz` (UTC by default).
-            tz: a zone of the IANA database, such as `Europe/Berlin`.
-            every: again and again, with this pause.
-            tier: of the task; the kind's own by default.
-            id: of the schedule; the same id replaces it.
-            jitter: each slot is moved by up to this much.
-
-        Raises:
-            EdgeError: the edge refused; `code` and `field` say why.
-        """
-        body = _present(
-            task=_present(kind=kind, payload=payload, tier=tier),
-            at=at and at.isoformat(),
-            cron=cron,
-            tz=tz,
-            every=every and every.total_seconds(),
-            id=id,
-            jitter=jitter and jitter.total_seconds(),
-        )
-        return await self._ask("POST", "/v1/schedules", Schedule, body)
-
-    async def schedule_state(self, schedule: Schedule | str) -> Schedule:
-        """Return a schedule with its next slot and the fires that are accounted for.
-
-        Raises:
-            EdgeError: there is no such schedule.
-        """
-        return await self._ask("GET", f"/v1/schedules/{quote(_id(schedule), safe='')}", Schedule)
-
-    async def unschedule(self, schedule: Schedule | str) -> None:
-        """Remove a schedule.
-
-        Raises:
-            EdgeError: there is no such schedule.
-        """
-        await self._request("DELETE", f"/v1/schedules/{quote(_id(schedule), safe='')}")
-
     async def kinds(self) -> list[Kind]:
         """Return the kinds of tasks that somebody serves, with the JSON Schema of payload and result."""
         return (await self._ask("GET", "/v1/kinds", _Kinds)).kinds
@@ -306,7 +252,7 @@ class Client:
         return response
 
 
-def _id(thing: Receipt | Schedule | str) -> str:
+def _id(thing: Receipt | str) -> str:
     return thing if isinstance(thing, str) else thing.id
 
 

@@ -4,6 +4,7 @@ LocalStackError …              a stack on this machine
 ClientError
 ├── NoStackError               nothing answers
 ├── CredentialsError           no API key to send
+├── UnknownKindError           nobody serves that kind
 ├── EdgeError                  the edge refused; carries the code that it named
 ├── ConnectionLostError        the connection broke and did not come back
 ├── WaitTimeoutError           the task has not ended in the time given
@@ -105,6 +106,12 @@ class CredentialsError(ClientError):
     """There is no API key to send."""
 
     code = "client.credentials"
+
+
+class UnknownKindError(ClientError):
+    """Nobody serves that kind of task."""
+
+    code = "kind.unknown"
 
 
 class ConnectionLostError(ClientError):

@@ -72,6 +72,7 @@ class State(Reply, frozen=True, kw_only=True):
     root: str = ""
     step: int = 0
     next: str | None = None
+    replay_of: str | None = None
 
 
 class Event(Reply, frozen=True, kw_only=True):
@@ -145,14 +146,51 @@ class Fire(Reply, frozen=True, kw_only=True):
     task_id: str | None = None
 
 
+class ScheduledTask(Reply, frozen=True, kw_only=True):
+    """The task that a schedule makes."""
+
+    kind: str
+    tier: Tier | None = None
+    payload: Any = None
+
+
 class Schedule(Reply, frozen=True, kw_only=True):
-    """A schedule, and the slots that are accounted for."""
+    """A schedule, and the slots that are accounted for.
+
+    Attributes:
+        when: what it means, in English.
+        every: seconds; `jitter` and `max_late` too.
+        next: its next slot; None while it is paused.
+        upcoming: its next three slots; in a list only the next.
+        active: whether it is still to fire.
+        enabled: False while it is paused.
+        topic: of its record, with partition and offset.
+        last: what became of its last slot.
+        fires: the latest ones, by slot; left out in a list.
+    """
 
     id: str
+    task: ScheduledTask | None = None
+    when: str | None = None
+    at: datetime | None = None
+    cron: str | None = None
+    tz: str | None = None
+    every: float | None = None
+    jitter: float = 0
+    misfire: str = "fire_once"
+    catch_up_limit: int | None = None
+    max_late: float | None = None
     next: datetime | None = None
+    upcoming: list[datetime] = []
+    active: bool = True
+    enabled: bool = True
+    paused_at: datetime | None = None
+    revision: int = 1
+    created_at: datetime | None = None
     topic: str | None = None
     partition: int | None = None
     offset: int | None = None
+    last: Fire | None = None
     fires: list[Fire] = []
 
 
@@ -165,6 +203,65 @@ class Kind(Reply, frozen=True, kw_only=True):
     description: str
     payload_schema: dict[str, Any]
     result_schema: dict[str, Any]
+
+
+class FailedAttempt(Reply, frozen=True, kw_only=True):
+    """An attempt that failed."""
+
+    attempt: int
+    at: datetime
+    code: str
+    message: str
+
+
+class Handled(Reply, frozen=True, kw_only=True):
+    """What someone did with a dead letter; `task_id` is the replay's."""
+
+    how: str
+    by: str
+    at: datetime
+    task_id: str | None = None
+
+
+class DeadLetter(Reply, frozen=True, kw_only=True):
+    """A task that failed for good, or a record that could not be read; what it carries is left out in a list.
+
+    Attributes:
+        id: its task's id; that of a record that could not be read follows from its place.
+        status: what was done with it: `waiting`, `replayed` or `dropped`.
+        replay_of: the dead letter whose replay its task was.
+        replays: ids of the tasks that its replays are.
+        topic: of the letter's record, with partition and offset.
+        raw: text that is no JSON document, or no record; `raw_base64` where it is no UTF-8.
+        source: where the bytes lie that could not be read.
+    """
+
+    id: str
+    status: str
+    at: datetime
+    owner: str
+    error: Problem
+    kind: str | None = None
+    tier: Tier | None = None
+    attempts: int = 0
+    replay_of: str | None = None
+    replays: list[str] = []
+    topic: str
+    partition: int
+    offset: int
+    key: str | None = None
+    created_at: datetime | None = None
+    deadline: datetime | None = None
+    conversation: str | None = None
+    root: str | None = None
+    step: int | None = None
+    payload: Any = None
+    raw: str | None = None
+    raw_base64: str | None = None
+    then: list[dict[str, Any]] = []
+    history: list[FailedAttempt] = []
+    source: dict[str, Any] | None = None
+    handled: list[Handled] = []
 
 
 class Service(Reply, frozen=True, kw_only=True):

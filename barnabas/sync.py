@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from barnabas.answer import Answer
-    from barnabas.replies import Event, Kind, Readiness, Receipt, Result, Schedule, State, Tokens
+    from barnabas.replies import DeadLetter, Event, Fire, Kind, Readiness, Receipt, Result, Schedule, State, Tokens
 
 T = TypeVar("T")
 
@@ -147,9 +147,41 @@ class SyncClient:
         """Return a schedule with its fires; see `Client.schedule_state`."""
         return self._loop.run(self._client.schedule_state(schedule))
 
+    def schedules(self) -> Iterator[Schedule]:
+        """Yield one's schedules that are still to fire; see `Client.schedules`."""
+        return self._loop.iterate(self._client.schedules())
+
+    def schedule_history(self, schedule: Schedule | str) -> Iterator[Fire]:
+        """Yield what became of a schedule's slots; see `Client.schedule_history`."""
+        return self._loop.iterate(self._client.schedule_history(schedule))
+
+    def pause_schedule(self, schedule: Schedule | str) -> Schedule:
+        """Let a schedule fire no more; see `Client.pause_schedule`."""
+        return self._loop.run(self._client.pause_schedule(schedule))
+
+    def resume_schedule(self, schedule: Schedule | str) -> Schedule:
+        """Let a schedule fire again; see `Client.resume_schedule`."""
+        return self._loop.run(self._client.resume_schedule(schedule))
+
     def unschedule(self, schedule: Schedule | str) -> None:
         """Remove a schedule; see `Client.unschedule`."""
         self._loop.run(self._client.unschedule(schedule))
+
+    def dead_letters(self, **wanted: Any) -> Iterator[DeadLetter]:
+        """Yield one's dead letters, the newest first; see `Client.dead_letters`."""
+        return self._loop.iterate(self._client.dead_letters(**wanted))
+
+    def dead_letter(self, letter: DeadLetter | str) -> DeadLetter:
+        """Return a dead letter with what it carries; see `Client.dead_letter`."""
+        return self._loop.run(self._client.dead_letter(letter))
+
+    def replay(self, letter: DeadLetter | str) -> Receipt:
+        """Hand a dead letter's task in again; see `Client.replay`."""
+        return self._loop.run(self._client.replay(letter))
+
+    def drop(self, letter: DeadLetter | str) -> None:
+        """Put a dead letter aside for good; see `Client.drop`."""
+        self._loop.run(self._client.drop(letter))
 
     def kinds(self) -> list[Kind]:
         """Return the kinds of tasks that somebody serves; see `Client.kinds`."""

@@ -17,11 +17,13 @@ import structlog
 from fastapi import FastAPI
 from redis.exceptions import RedisError
 
+from backbone.clock import now_ms
 from backbone.errors import BrokerUnavailableError, StoreUnavailableError
 from backbone.kafka import Producer, create_topics
 from backbone.outcomes import OutcomeStore
 from backbone.presence import announce, who_is_there
 from backbone.redis import connect
+from backbone.security.audit import Audit
 from backbone.security.identity import ApiKeys
 from backbone.settings import Settings, settings
 from backbone.telemetry import Readiness, configure_logging
@@ -31,8 +33,12 @@ from connectors.door import Door
 from connectors.gateway import Gateway
 from connectors.idempotency import IdempotencyKeys
 from connectors.kinds import Kinds
+from connectors.letter_list import letters_of
+from connectors.letters import Letters
+from connectors.lists import Lists
 from connectors.live import Live
 from connectors.projection import Projection
+from connectors.schedule_list import schedules_of
 from connectors.schedules import Schedules
 from connectors.states import States
 from connectors.tail import Tail
@@ -137,7 +143,8 @@ async def running(config: Settings) -> AsyncIterator[Edge]:
             plugin.Services(
                 settings=config,
                 gateway=gateway,
-                schedules=Schedules(gateway, states),
+                schedules=Schedules(gateway, states, Lists(redis, config, schedules_of)),
+                letters=Letters(config, gateway, states, Lists(redis, config, letters_of), Audit(producer, now_ms)),
                 live=live,
                 readiness=readiness,
                 who_is_there=lambda: _who(redis, config),

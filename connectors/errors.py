@@ -59,6 +59,24 @@ class ScheduleTakenError(BarnabasError):
     code = "schedule.taken"
 
 
+class LetterUnknownError(BarnabasError):
+    """There is no such dead letter of yours, or it is too long ago."""
+
+    code = "letter.unknown"
+
+
+class LetterDroppedError(BarnabasError):
+    """The dead letter was dropped."""
+
+    code = "letter.dropped"
+
+
+class LetterUnreplayableError(BarnabasError):
+    """The dead letter holds nothing that can be done again."""
+
+    code = "letter.unreplayable"
+
+
 class TooSlowError(BarnabasError):
     """The client reads slower than its answers come: the connection was dropped; subscribe again to go on."""
 

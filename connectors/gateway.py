@@ -23,10 +23,10 @@ from backbone.stamp import DIRECT, stamp
 from connectors import metrics
 from connectors.errors import PayloadError, PayloadTooLargeError, TaskEndedError, TaskUnknownError
 from connectors.idempotency import digest_of
-from connectors.showable import MOST_NESTED, is_deep
 from connectors.state import Place, TaskState, fold
 from connectors.states import Change
 from schemas.errors import BarnabasError
+from schemas.nesting import MOST_NESTED, is_deep
 from schemas.records import Cancel, Status, Step, Task, TaskEvent
 from schemas.topics import CANCELLATIONS, RESULTS, Topic, for_task
 
@@ -153,7 +153,7 @@ class Gateway:
             announced = await self.kinds.announced(submission.kind)
             kind, tier = announced.kind, tier or announced.tier
             payload = self.check(submission.kind, submission.payload)
-            then = [await self._step(wish, f"then.{place}") for place, wish in enumerate(submission.then)]
+            then = [await self.step(wish, f"then.{place}") for place, wish in enumerate(submission.then)]
             if sum(len(step.payload) for step in then) > self._settings.max_payload_bytes // 2:
                 raise PayloadTooLargeError(
                     f"the steps' payloads have more than {self._settings.max_payload_bytes // 2} bytes together",
@@ -187,25 +187,20 @@ class Gateway:
             PayloadError: it does not fit the kind.
             PayloadTooLargeError: it is larger than a record may be.
         """
-        try:
-            data = msgspec.json.encode(payload)
-            if len(data) > self._settings.max_payload_bytes:
-                raise PayloadTooLargeError(
-                    f"{len(data)} bytes, at most {self._settings.max_payload_bytes} travel in a record", field=field
-                )
-        except RecursionError:
-            raise PayloadError("is nested too deeply", field=field) from None
-        if is_deep(data, payload):
-            raise PayloadError(f"is nested deeper than {MOST_NESTED}", field=field)
+        data = self._document(payload, field)
         self.kinds.check(kind, payload, field)
         return data
 
-    async def _step(self, wish: StepWish, field: str) -> Step:
-        """Return a step as its record carries it; what its look-ups will find is held against its kind as it runs."""
+    async def step(self, wish: StepWish, field: str) -> Step:
+        """Return a step as its record carries it; what its look-ups will find is held against its kind as it runs.
+
+        Raises:
+            KindUnknownError: nobody does this kind.
+            PayloadError: it does not fit the kind, or a look-up can't be read.
+            PayloadTooLargeError: it is larger than a record may be.
+        """
         kind = await self.kinds.announced(wish.kind, f"{field}.kind")
-        payload = msgspec.json.encode(wish.payload)
-        if len(payload) > self._settings.max_payload_bytes:
-            raise PayloadTooLargeError(field=f"{field}.payload")
+        payload = self._document(wish.payload, f"{field}.payload")
         try:
             chain.check(payload, f"{field}.payload")
         except StepError as error:
@@ -213,6 +208,20 @@ class Gateway:
         if not chain.looks_up(payload):
             self.kinds.check(wish.kind, wish.payload, f"{field}.payload")
         return Step(kind=wish.kind, tier=wish.tier or kind.tier, payload=payload)
+
+    def _document(self, payload: dict[str, Any], field: str) -> bytes:
+        """Return a payload's JSON, if a record may carry it and everybody can read it."""
+        try:
+            data = msgspec.json.encode(payload)
+        except RecursionError:
+            raise PayloadError("is nested too deeply", field=field) from None
+        if len(data) > self._settings.max_payload_bytes:
+            raise PayloadTooLargeError(
+                f"{len(data)} bytes, at most {self._settings.max_payload_bytes} travel in a record", field=field
+            )
+        if is_deep(data, payload):
+            raise PayloadError(f"is nested deeper than {MOST_NESTED}", field=field)
+        return data
 
     async def _accept(self, submission: Submission, task: Task, tier: Tier, before: Callable[[Task], None]) -> Accepted:
         self.need_broker()
@@ -224,7 +233,7 @@ class Gateway:
         if submission.idempotency_key is None:
             new = stamped(new_id(), now_ms())
             before(new)
-            return Accepted(new, await self._send(new), repeated=False)
+            return Accepted(new, await self.send(new), repeated=False)
         task_id = derived_id(task.owner, submission.idempotency_key)
         async with self._idempotency.turn(task_id):
             entry = await self._idempotency.claim(task_id, digest_of(_request(submission, tier)), now_ms())
@@ -232,14 +241,19 @@ class Gateway:
             before(same)
             if entry.place is not None:
                 return Accepted(same, entry.place, repeated=True)
-            place = await self._send(same)
+            place = await self.send(same)
             try:
                 await self._idempotency.complete(task_id, entry, place)
             except StoreUnavailableError:
                 _log.warning("gateway.receipt_unkept", task=task_id)
             return Accepted(same, place, repeated=False)
 
-    async def _send(self, task: Task) -> Place:
+    async def send(self, task: Task) -> Place:
+        """Make a stamped task durable, and return where it lies.
+
+        Raises:
+            BrokerUnavailableError: it was not acknowledged in time.
+        """
         place = await self.produce(for_task(task), task.key, task)
         await self.remember(Change(task.id, task, place))
         return place
@@ -288,7 +302,7 @@ class Gateway:
             end = next(out.record for out in records if isinstance(out.record, TaskEvent))
             if end.status is Status.CANCELLED:
                 return end
-            following = next((out.record for out in records if isinstance(out.record, Task)), None)
+            following = outcome.successor(records)
             if following is None:
                 raise TaskEndedError(f"it had {end.status}")
             task = following

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backbone.telemetry import Readiness
     from connectors.door import Door
     from connectors.gateway import Gateway
+    from connectors.letters import Letters
     from connectors.live import Live
     from connectors.schedules import Schedules
 
@@ -34,6 +35,7 @@ class Services:
     Attributes:
         gateway: submits, states and cancels.
         schedules: timers that people make.
+        letters: what failed for good.
         live: sessions.
         readiness: whether the edge serves.
         who_is_there: the processes that said so within the last seconds; raises StoreUnavailableError.
@@ -42,6 +44,7 @@ class Services:
     settings: Settings
     gateway: Gateway
     schedules: Schedules
+    letters: Letters
     live: Live
     readiness: Readiness
     who_is_there: Callable[[], Awaitable[list[Present]]]

@@ -18,11 +18,12 @@ from backbone.errors import BrokerUnavailableError, StoreUnavailableError
 from backbone.intake import read_task
 from backbone.kafka import aiokafka_config, name_of, topic_of
 from connectors import metrics, showable
+from connectors.letter_state import letter_id
 from connectors.state import Place
 from connectors.states import Change, States
 from schemas import codec
-from schemas.records import Fire, Task, TaskEvent, Timer
-from schemas.topics import INFERENCE, RESULTS, TASKS, TIMERS, TIMERS_FIRED
+from schemas.records import DeadLetter, Fire, Task, TaskEvent, Timer
+from schemas.topics import DEAD_LETTERS, INFERENCE, RESULTS, TASKS, TIMERS, TIMERS_FIRED
 
 if TYPE_CHECKING:
     from aiokafka import TopicPartition
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-TOPICS = (*TASKS.values(), *INFERENCE.values(), RESULTS, TIMERS, TIMERS_FIRED)
+TOPICS = (*TASKS.values(), *INFERENCE.values(), RESULTS, DEAD_LETTERS, TIMERS, TIMERS_FIRED)
 BATCH = 500
 COMMIT_SECONDS = 1.0
 COMMIT_TIMEOUT = 5.0
@@ -41,13 +42,14 @@ STORE_AWAY_SECONDS = 0.5
 class Projection:
     """Folds what happens into the states."""
 
-    def __init__(self, settings: Settings, states: States) -> None:
+    def __init__(self, settings: Settings, states: States, group: str = "projector") -> None:
+        """Make a member of a group; a group of a new name folds all anew."""
         self._settings = settings
         self._states = states
         self._consumer = AIOKafkaConsumer(
             *(name_of(settings, topic) for topic in TOPICS),
             **aiokafka_config(settings),
-            group_id=f"{settings.topic_prefix}projector",
+            group_id=settings.topic_prefix + group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             session_timeout_ms=6000,
@@ -199,6 +201,9 @@ def _read(settings: Settings, message: Any) -> Change:
     if topic is RESULTS:
         event = codec.decode(message.value, TaskEvent, message.headers)
         return Change(event.task_id, event, place)
+    if topic is DEAD_LETTERS:
+        letter = codec.decode(message.value, DeadLetter, message.headers)
+        return Change(letter_id(letter, message.key, place), letter, place)
     if topic is TIMERS_FIRED:
         fire = codec.decode(message.value, Fire, message.headers)
         return Change(fire.timer_id, fire, place)

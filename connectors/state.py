@@ -36,6 +36,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     start_by: int
     deadline: int
+    replay_of: str | None = None
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -121,6 +122,7 @@ def fold(state: TaskState | None, record: Task | TaskEvent, place: Place) -> Tas
             created_at=record.created_at,
             start_by=record.start_by,
             deadline=record.deadline,
+            replay_of=record.replay_of,
         )
         # A later attempt and a repeated submit are records of their own; the receipt names the first.
         if state.accepted is None or _first(found) < _first(state.accepted):
@@ -208,15 +210,20 @@ def accounted(fires: Iterable[Fired]) -> list[Fire]:
     What was told of before is taken off the count of a range that has it among its slots. A fire of which nothing is
     left is left out.
     """
-    told: list[tuple[int, int, Fire]] = []
+    single: dict[int, Fire] = {}
+    ranges: list[tuple[int, int, Fire]] = []  # few, while single slots are many
     for fired in sorted(fires, key=lambda fired: fired.offset):
         first, last = _slots(fired.fire)
-        if any(begin <= first and last <= end for begin, end, _ in told):
+        if any(begin <= first and last <= end for begin, end, _ in ranges):
             continue
-        known = sum(fire.count for begin, end, fire in told if first <= begin and end <= last)
+        if first == last:
+            single.setdefault(first, fired.fire)
+            continue
+        known = sum(first <= slot <= last for slot in single)
+        known += sum(fire.count for begin, end, fire in ranges if first <= begin and end <= last)
         if fired.fire.count > known:
-            told.append((first, last, msgspec.structs.replace(fired.fire, count=fired.fire.count - known)))
-    return [fire for _, _, fire in sorted(told, key=lambda row: row[:2])]
+            ranges.append((first, last, msgspec.structs.replace(fired.fire, count=fired.fire.count - known)))
+    return sorted([*single.values(), *(fire for _, _, fire in ranges)], key=_slots)
 
 
 def _slots(fire: Fire) -> tuple[int, int]:

@@ -8,14 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backbone.clock import to_datetime
 from connectors.showable import is_time, read_document
-from connectors.state import accounted
 from schemas.records import Status
 from schemas.tiers import Tier
 
 if TYPE_CHECKING:
     from http import HTTPStatus
 
-    from connectors.state import Place, TimerState
+    from connectors.state import Place
     from connectors.state import TaskState as Folded
     from schemas.errors import BarnabasError, Problem
     from schemas.records import Kind as KindRecord
@@ -90,47 +89,7 @@ class TaskState(View):
     root: str = Field(description="Id of the first task of its chain; its own where there is none before it.")
     step: int = Field(0, description="Its place in the chain, from 0.")
     next: str | None = Field(None, description="Id of the task that follows it.")
-
-
-class FireView(View):
-    """What became of a slot of a schedule, or of a range of slots that were skipped."""
-
-    slot: Instant
-    to: Instant | None = Field(None, description="The last slot of the range.")
-    count: int = Field(1, description="How many slots it tells of; none of them is told of by another fire.")
-    at: Instant
-    outcome: str
-    late_by_ms: int | None = None
-    reason: str | None = None
-    task_id: str | None = None
-
-
-class ScheduledTask(View):
-    """The task that a schedule makes."""
-
-    kind: str
-    tier: Tier | None
-    payload: Any
-
-
-class Schedule(View):
-    """A schedule and the slots that are accounted for."""
-
-    id: str
-    task: ScheduledTask | None = None
-    at: Instant | None = None
-    cron: str | None = None
-    tz: str | None = None
-    every: float | None = Field(None, description="Seconds.")
-    jitter: float = Field(0, description="Seconds.")
-    next: Instant | None = Field(None, description="Its next slot, where the edge can tell.")
-    active: bool = Field(description="Whether it is still to fire.")
-    revision: int = 1
-    created_at: Instant | None = None
-    topic: str | None = None
-    partition: int | None = None
-    offset: int | None = None
-    fires: list[FireView] = []
+    replay_of: str | None = Field(None, description="Id of the dead letter whose replay it is.")
 
 
 class Kind(View):
@@ -228,7 +187,7 @@ def task_state(state: Folded) -> TaskState:
     """Return a folded state as clients see it."""
     accepted, latest, place = state.accepted, state.latest, state.accepted.place if state.accepted else None
     updated = latest.at if latest else accepted.created_at if accepted else None
-    result = _document(latest.result) if latest and latest.result is not None else None
+    result = document(latest.result) if latest and latest.result is not None else None
     return TaskState(
         id=state.id,
         key=state.about.key,
@@ -251,41 +210,7 @@ def task_state(state: Folded) -> TaskState:
         root=state.about.root_id,
         step=state.about.step,
         next=latest.next_id if latest else None,
-    )
-
-
-def schedule(state: TimerState, next_slot: int | None) -> Schedule:
-    """Return a folded schedule as clients see it."""
-    timer, place = state.timer, state.place
-    made = timer.template.task if timer else None
-    return Schedule(
-        id=state.id,
-        task=made and ScheduledTask(kind=made.kind, tier=made.tier, payload=_document(made.payload)),
-        at=instant(timer.at) if timer else None,
-        cron=timer.cron if timer else None,
-        tz=timer.tz if timer else None,
-        every=timer.every / 1000 if timer and timer.every else None,
-        jitter=timer.jitter / 1000 if timer else 0,
-        next=instant(next_slot),
-        active=state.active,
-        revision=timer.revision if timer else 1,
-        created_at=instant(timer.created_at) if timer else None,
-        topic=place.topic if place else None,
-        partition=place.partition if place else None,
-        offset=place.offset if place else None,
-        fires=[
-            FireView(
-                slot=iso(fire.slot),
-                to=instant(fire.to_slot),
-                count=fire.count,
-                at=iso(fire.at),
-                outcome=fire.outcome.value,
-                late_by_ms=fire.late_by,
-                reason=fire.reason,
-                task_id=fire.task_id,
-            )
-            for fire in accounted(state.fires)
-        ],
+        replay_of=accepted.replay_of if accepted else None,
     )
 
 
@@ -301,7 +226,8 @@ def kind(record: KindRecord) -> Kind:
     )
 
 
-def _document(data: bytes) -> Any:
+def document(data: bytes) -> Any:
+    """Return a JSON document; of one that can't be shown, nothing."""
     try:
         return read_document(data)
     except ValueError:

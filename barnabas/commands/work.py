@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from barnabas.client import Client
-    from barnabas.replies import Event, Receipt, Tokens
+    from barnabas.replies import Event, Kind, Receipt, Tokens
 
 app = typer.Typer()
 
@@ -63,7 +63,7 @@ def submit(
         result = await client.result(receipt, timeout=timeout, watch=lambda frame: output.note(told(frame)))
         output.value(result.value, as_json=as_json)
 
-    _with_client(work, as_json=as_json)
+    with_client(work, as_json=as_json)
 
 
 @app.command()
@@ -97,7 +97,7 @@ def ask(
                 output.note(f"\n{task} goes on: `barnabas tail {task}` tells it, `barnabas cancel {task}` stops it")
             raise
 
-    _with_client(work, as_json=as_json)
+    with_client(work, as_json=as_json)
 
 
 @app.command()
@@ -116,7 +116,7 @@ def tail(
                 else:
                     output.line(tagged(frame))
 
-    _with_client(work, as_json=as_json)
+    with_client(work, as_json=as_json)
 
 
 @app.command()
@@ -126,25 +126,43 @@ def cancel(task: Annotated[str, typer.Argument(help="The task's id.")], *, as_js
     async def work(client: Client) -> None:
         output.value(await client.cancel(task), as_json=as_json)
 
-    _with_client(work, as_json=as_json)
+    with_client(work, as_json=as_json)
 
 
 @app.command()
-def kinds(*, as_json: Json = False) -> None:
-    """List the kinds of tasks that somebody serves, with what they want."""
+def kinds(
+    kind: Annotated[str | None, typer.Argument(help="One kind, with its JSON Schemas; all by default.")] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """List the kinds of tasks that somebody serves, with what they want; or show one whole."""
 
     async def work(client: Client) -> None:
         known = await client.kinds()
+        if kind is not None:
+            output.value(_named(kind, known), as_json=as_json)
+            return
         if not output.pretty(as_json):
-            for kind in known:
-                output.line(kind)
+            for one in known:
+                output.line(one)
             return
         output.rows(
             ("kind", "tier", "served by", "wants", "does"),
-            [(kind.kind, kind.tier, kind.service, wants(kind.payload_schema), kind.description) for kind in known],
+            [(one.kind, one.tier, one.service, wants(one.payload_schema), one.description) for one in known],
         )
 
-    _with_client(work, as_json=as_json)
+    with_client(work, as_json=as_json)
+
+
+def _named(name: str, known: list[Kind]) -> Kind:
+    from barnabas.errors import UnknownKindError  # noqa: PLC0415
+
+    for kind in known:
+        if kind.kind == name:
+            return kind
+    raise UnknownKindError(
+        f"nobody serves {name!r}; there are: {', '.join(kind.kind for kind in known) or 'none yet'}", field="kind"
+    )
 
 
 def wants(schema: dict[str, Any]) -> str:
@@ -182,7 +200,7 @@ def told(frame: Event | Tokens) -> str:
     return f"{at}  {frame.task}  {frame.kind} {frame.tier} {frame.status}  {where}  {progress}{said}".rstrip()
 
 
-def _with_client(work: Callable[[Client], Coroutine[None, None, None]], *, as_json: bool) -> None:
+def with_client(work: Callable[[Client], Coroutine[None, None, None]], *, as_json: bool) -> None:
     """Run a command with a client; its errors become messages and exit codes."""
     with output.reported(as_json=as_json):
         from barnabas.client import Client  # noqa: PLC0415 - with httpx: only once it is used

@@ -33,11 +33,17 @@ STATUS = {
     "task.ended": HTTPStatus.CONFLICT,
     "schedule.unknown": HTTPStatus.NOT_FOUND,
     "schedule.taken": HTTPStatus.CONFLICT,
+    "letter.unknown": HTTPStatus.NOT_FOUND,
+    "letter.dropped": HTTPStatus.CONFLICT,
+    "letter.unreplayable": HTTPStatus.CONFLICT,
     "idempotency.conflict": HTTPStatus.CONFLICT,
     "broker.unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "store.unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of each code; what is not here is the edge's own fault."""
+
+BODY = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
+"""What a request with a body may be answered."""
 
 RETRY_AFTER_SECONDS = "2"
 

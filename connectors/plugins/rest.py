@@ -5,29 +5,24 @@ OpenAPI at `/openapi.json` describes it, problems included; `/docs` shows that t
 
 from http import HTTPStatus
 from typing import Annotated
-from urllib.parse import quote
 
 import prometheus_client
 from fastapi import APIRouter, Depends, Header, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyHeader
 
-from backbone.clock import now_ms
 from backbone.errors import StoreUnavailableError
 from backbone.security.identity import Principal
 from connectors import views
 from connectors.door import Door, max_request
 from connectors.gateway import MAX_KEY
 from connectors.plugin import Plugin, Services
-from connectors.plugins import docs
-from connectors.plugins.problems import described, handle, strict_route
-from connectors.plugins.rest_models import ScheduleBody, TaskBody
-from connectors.schedules import next_slot
-from connectors.state import TimerState
+from connectors.plugins import docs, rest_letters, rest_schedules
+from connectors.plugins.problems import BODY, described, handle, strict_route
+from connectors.plugins.rest_models import TaskBody
 
 UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
-BODY = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 # Shown in OpenAPI; what it holds is judged by the gateway.
 _authorization = APIKeyHeader(
@@ -84,7 +79,7 @@ def _about(services: Services) -> APIRouter:
 
 
 def _v1(services: Services, route: type) -> APIRouter:
-    gateway, schedules = services.gateway, services.schedules
+    gateway = services.gateway
     router = APIRouter(prefix="/v1", route_class=route, responses=described(UNAUTHORIZED, UNAVAILABLE))
 
     def caller(authorization: Annotated[str | None, Security(_authorization)]) -> Principal:
@@ -124,44 +119,11 @@ def _v1(services: Services, route: type) -> APIRouter:
         """Cancel a task, whether it waits or runs."""
         return views.task_state(await gateway.cancel(principal, task_id))
 
-    @router.post(
-        "/schedules",
-        status_code=201,
-        response_model_exclude_none=True,
-        tags=["schedules"],
-        responses=described(*BODY, HTTPStatus.CONFLICT),
-    )
-    async def schedule(principal: Caller, body: ScheduleBody, response: Response) -> views.Schedule:
-        """Make a task later, or again and again."""
-        state = await schedules.put(principal, body.wish())
-        response.headers["Location"] = f"/v1/schedules/{quote(state.id, safe='')}"
-        return _shown(state)
-
-    @router.get(
-        "/schedules/{schedule_id:path}",
-        response_model_exclude_none=True,
-        tags=["schedules"],
-        responses=described(HTTPStatus.NOT_FOUND),
-    )
-    async def scheduled(principal: Caller, schedule_id: str) -> views.Schedule:
-        """A schedule and the slots that are accounted for."""
-        return _shown(await schedules.find(principal, schedule_id))
-
-    @router.delete(
-        "/schedules/{schedule_id:path}", status_code=204, tags=["schedules"], responses=described(HTTPStatus.NOT_FOUND)
-    )
-    async def unschedule(principal: Caller, schedule_id: str) -> None:
-        """Remove a schedule; what it has made goes on."""
-        await schedules.remove(principal, schedule_id)
-
     @router.get("/kinds", tags=["tasks"])
     async def kinds(_principal: Caller) -> views.Kinds:
         """The kinds of tasks that somebody serves."""
         return gateway.kinds.all()
 
+    router.include_router(rest_schedules.routes(services.schedules, route, caller))
+    router.include_router(rest_letters.routes(services.letters, route, caller))
     return router
-
-
-def _shown(state: TimerState) -> views.Schedule:
-    timer = state.timer
-    return views.schedule(state, next_slot(timer, now_ms()) if timer and state.active else None)

@@ -10,9 +10,11 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from backbone.clock import to_ms
+from backbone.slots import MOST_CAUGHT_UP
 from connectors.gateway import MAX_KEY, MAX_STEPS, StepWish, Submission
 from connectors.schedules import Wish
 from connectors.showable import is_time
+from schemas.records import Misfire
 from schemas.tiers import Tier
 
 Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
@@ -29,6 +31,8 @@ def _in_utc(value: datetime) -> datetime:
 def _no_controls(value: str) -> str:
     if value in {".", ".."} or any(category(character) == "Cc" for character in value):
         raise PydanticCustomError("id", "has no control characters, and is neither `.` nor `..`: paths would lose it")
+    if value.endswith("/history"):
+        raise PydanticCustomError("id", "does not end in `/history`: that is the path of another one's")
     return value
 
 
@@ -91,15 +95,29 @@ class ScheduledTaskBody(Body):
 
 
 class ScheduleBody(Body):
-    """A schedule: exactly one of `at`, `cron` and `every`."""
+    """A schedule: exactly one of `when`, `at`, `cron` and `every`."""
 
     task: ScheduledTaskBody
+    when: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="In English, or a cron expression; what was understood is in the answer.",
+        examples=["every weekday at 8"],
+    )
     at: Instant | None = Field(None, description="Once, at this time; with an offset from UTC.")
     cron: str | None = Field(None, max_length=200, description="Five fields, or six with seconds first.")
-    tz: str | None = Field(None, max_length=64, description="Time zone of `cron`; UTC by default.")
+    tz: str | None = Field(None, max_length=64, description="Time zone of `when` and `cron`; UTC by default.")
     every: float | None = Field(None, ge=0.001, le=MAX_SECONDS, description="Seconds from one to the next.")
     id: ScheduleId | None = Field(None, description="The same id replaces the schedule.")
     jitter: float = Field(0, ge=0, le=MAX_SECONDS, description="Seconds by which each may be late, at random.")
+    misfire: Misfire = Field(Misfire.FIRE_ONCE, description="What becomes of slots that passed while nothing ran.")
+    catch_up_limit: int | None = Field(
+        None, ge=1, le=MOST_CAUGHT_UP, description="With `catch_up`: how many are caught up with; 100 by default."
+    )
+    max_late: float | None = Field(
+        None, ge=0, le=MAX_SECONDS, description="A slot that is later than so many seconds is skipped by any policy."
+    )
 
     def wish(self) -> Wish:
         """Return it as the schedules want it: times and durations in ms."""
@@ -112,5 +130,9 @@ class ScheduleBody(Body):
             cron=self.cron,
             tz=self.tz,
             every=None if self.every is None else round(self.every * 1000),
+            when=self.when,
             jitter=round(self.jitter * 1000),
+            misfire=self.misfire,
+            catch_up_limit=self.catch_up_limit,
+            max_late=None if self.max_late is None else round(self.max_late * 1000),
         )

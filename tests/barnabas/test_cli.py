@@ -7,11 +7,10 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-import typer.main
 from typer.testing import CliRunner
 
 from backbone.settings import settings
@@ -36,6 +35,7 @@ from barnabas.replies import Event, Receipt
 from schemas.errors import BarnabasError, Problem
 from schemas.records import Status
 from schemas.tiers import Tier
+from tests.barnabas.tools import command_of, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,14 +66,10 @@ def test_exit_codes_are_those_of_the_page() -> None:
 def test_commands_and_options_are_those_of_the_page() -> None:
     page = (ROOT / "docs/cli.md").read_text()
     told = {
-        name: set(re.findall(r"--[a-z-]+", rest))
-        for name, rest in re.findall(r"^\| `barnabas ([a-z]+)([^`]*)` \|", page, re.MULTILINE)
+        command_of(typed): set(re.findall(r"--[a-z-]+", typed))
+        for typed in re.findall(r"^\| `barnabas ([^`]*)` \|", page, re.MULTILINE)
     }
-    group: Any = typer.main.get_command(app)
-    real = {
-        name: {option for param in command.params for option in param.opts if option.startswith("--")}
-        for name, command in group.commands.items()
-    }
+    real = {name: {option for option in of if option.startswith("--")} for name, of in options().items()}
     assert told == real
 
 

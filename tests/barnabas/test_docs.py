@@ -3,14 +3,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-import typer.main
-
-from barnabas.cli import app
 from barnabas.topics import cleanup_of
 from schemas import topics
 from schemas.errors import BarnabasError
+from tests.barnabas.tools import command_of, options
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
@@ -39,24 +37,23 @@ def test_each_make_target_that_a_page_names_exists() -> None:
 
 
 def test_each_setting_that_a_page_names_exists() -> None:
-    from backbone.settings import Settings
+    from backbone.settings import Settings, TierPolicy, TierTable
 
     known = {f"BARNABAS_{name.upper()}" for name in Settings.model_fields} | {"BARNABAS_URL", "BARNABAS_API_KEY"}
+    known |= {f"BARNABAS_TIERS__{t}__{c}".upper() for t in TierTable.model_fields for c in TierPolicy.model_fields}
     for page in PAGES:
         named = set(re.findall(r"\bBARNABAS_[A-Z_]+[A-Z]", page.read_text()))
         assert named <= known, page.name
 
 
 def test_each_command_and_option_that_a_page_names_exists() -> None:
-    group: Any = typer.main.get_command(app)
-    options = {
-        name: {option for param in command.params for option in param.opts} for name, command in group.commands.items()
-    }
+    known = options()
     for page in PAGES:
         code = "\n".join(blocks(page.read_text(), "sh") + re.findall(r"`(barnabas [^`]+)`", page.read_text()))
-        for name, rest in re.findall(r"^barnabas ([a-z]+)(.*)$", code, re.MULTILINE):
-            assert name in options, page.name
-            assert set(re.findall(r"\s(--?[a-z-]+)", rest)) - {"-"} <= options[name], f"{page.name}: {name}"
+        for typed in re.findall(r"^barnabas ([a-z].*)$", code, re.MULTILINE):
+            name = command_of(typed)
+            assert name in known, page.name
+            assert set(re.findall(r"\s(--?[a-z-]+)", typed)) - {"-"} <= known[name], f"{page.name}: {name}"
 
 
 def test_the_frames_that_the_page_shows_are_json() -> None:
@@ -75,7 +72,9 @@ def test_the_codes_on_the_page_are_those_of_the_edge() -> None:
 
     page = (ROOT / "docs/protocol.md").read_text()
     told = set(
-        re.findall(r"`((?:request|payload|kind|auth|task|schedule|idempotency|broker|store|session)\.\w+)`", page)
+        re.findall(
+            r"`((?:request|payload|kind|auth|task|schedule|idempotency|letter|broker|store|session)\.\w+)`", page
+        )
     )
     mine, all_of_them = (
         {found.code for found in vars(module).values() if isinstance(found, type) and issubclass(found, BarnabasError)}

@@ -7,7 +7,11 @@ import os
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import typer.main
+
+from barnabas.cli import app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -16,6 +20,28 @@ if TYPE_CHECKING:
 
 
 COMMAND = (sys.executable, "-c", "from barnabas.cli import main; main()")
+
+
+def options() -> dict[str, set[str]]:
+    """Return the options of each command by what is typed for it, such as `dead-letters list`."""
+    found: dict[str, set[str]] = {}
+
+    def walk(group: Any, before: str) -> None:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                walk(command, f"{before}{name} ")
+            else:
+                found[before + name] = {option for param in command.params for option in param.opts}
+
+    walk(typer.main.get_command(app), "")
+    return found
+
+
+def command_of(typed: str) -> str:
+    """Return which command is typed after `barnabas`."""
+    first, _, rest = typed.partition(" ")
+    longer = f"{first} {rest.partition(' ')[0]}"
+    return longer if longer in options() else first
 
 
 @dataclass
@@ -69,9 +95,9 @@ class Cable:
         self.url = ""
 
     @asynccontextmanager
-    async def plugged(self) -> AsyncIterator[Cable]:
-        """Listen, and pass on all that comes."""
-        server = await asyncio.start_server(self._pass, "127.0.0.1", 0)
+    async def plugged(self, port: int = 0) -> AsyncIterator[Cable]:
+        """Listen, by default on any free port, and pass on all that comes."""
+        server = await asyncio.start_server(self._pass, "127.0.0.1", port)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield self

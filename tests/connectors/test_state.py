@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors import views
+from connectors import schedule_views, views
 from connectors.state import MAX_FIRES, Place, accounted, fold, fold_timer
 from schemas.records import Fire, FireOutcome, Status, Task, TaskEvent, Template, Timer
 from schemas.tiers import Tier
@@ -136,7 +136,7 @@ def test_slots_that_were_told_of_are_taken_off_a_range():
     state = folded_fires(enumerate([fired(10), fired(10, 50, 5), fired(30), fired(60), fired(60), fired(10, 80, 8)]))
     shown = [(fire.slot, fire.to_slot, fire.count) for fire in accounted(state.fires)]
     assert shown == [(10, None, 1), (10, 50, 4), (10, 80, 2), (60, None, 1)]
-    view = views.schedule(state, None).fires[1]
+    view = schedule_views.schedule(state, []).fires[1]
     assert (view.slot, view.to, view.count) == ("1970-01-01T00:00:00.010Z", "1970-01-01T00:00:00.050Z", 4)
 
 
