@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from backbone.errors import BrokerUnavailableError
 from backbone.kafka import create_topics
 from backbone.presence import announce
 from backbone.redis import connect
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from backbone.settings import Settings
 
 _log = structlog.get_logger()
+
+AWAY_SECONDS = 1.0
+"""Pause between tries while Kafka is away."""
+DRAIN_MARGIN = 3.0
+"""Seconds beyond the longest handler after which a drain is given up; who supervises has a limit that is later."""
 
 
 class Service(Protocol):
@@ -64,15 +71,12 @@ async def _serve(config: Settings, name: str, make: Callable[[Settings, Readines
     redis = connect(config)
     presence = asyncio.create_task(announce(redis, config, name, readiness))
     try:
-        if config.create_topics:
-            await create_topics(config)
-        service = make(config, readiness)
-        starting = asyncio.create_task(service.start())
+        starting = asyncio.create_task(_started(config, readiness, make))
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             _log.info("service.stopped", during=readiness.detail)
             return 0  # nothing is in hand yet
-        starting.result()
+        service = starting.result()
         crash = asyncio.create_task(service.crashed())
         await asyncio.wait({crash, stopping}, return_when=asyncio.FIRST_COMPLETED)
         readiness.not_ready("draining")
@@ -80,7 +84,7 @@ async def _serve(config: Settings, name: str, make: Callable[[Settings, Readines
             _log.error("service.crashed", exc_info=crash.result())
             return 1
         crash.cancel()
-        await service.stop()
+        await _drained(service, config.handler_timeout.total_seconds() + DRAIN_MARGIN)
         _log.info("service.stopped")
         return 0
     finally:
@@ -90,6 +94,40 @@ async def _serve(config: Settings, name: str, make: Callable[[Settings, Readines
         await redis.aclose()
         health.stop()
         beating.cancel()
+
+
+async def _started(config: Settings, readiness: Readiness, make: Callable[[Settings, Readiness], Service]) -> Service:
+    if config.create_topics:
+        await _topics_made(config, readiness)
+    service = make(config, readiness)
+    await service.start()
+    return service
+
+
+async def _topics_made(config: Settings, readiness: Readiness) -> None:
+    """Make the topics; wait for a Kafka that is away, as after a power cut in which all starts at once."""
+    detail = readiness.detail
+    while True:
+        try:
+            await create_topics(config)
+        except BrokerUnavailableError as error:
+            if readiness.detail != error.message:
+                _log.warning("service.waits", reason=error.message)
+            readiness.not_ready(error.message)
+            await asyncio.sleep(AWAY_SECONDS)
+        else:
+            readiness.not_ready(detail)
+            return
+
+
+async def _drained(service: Service, limit: float) -> None:
+    """Let a service finish; end the process if it can't, as where Kafka went away meanwhile."""
+    stopping = asyncio.create_task(service.stop())
+    if not (await asyncio.wait({stopping}, timeout=limit))[0]:
+        _log.error("service.drain_overdue", seconds=limit)
+        # Threads of libraries wait with it, and nothing else ends those. What was not finished is delivered again.
+        os._exit(1)
+    stopping.result()
 
 
 async def _signalled() -> None:

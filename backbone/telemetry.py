@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import prometheus_client
 import structlog
@@ -33,7 +33,8 @@ def configure_logging(settings: Settings, service: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[structlog.types.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        # Rich's tracebacks, which it would take, show each frame's variables: payloads.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
@@ -107,8 +108,7 @@ class HealthServer:
     def __init__(self, host: str, port: int, readiness: Readiness, alive: Callable[[], bool] = lambda: True) -> None:
         self._server: ThreadingHTTPServer | None = None
         if port:
-            self._server = ThreadingHTTPServer((host, port), _handler(readiness, alive))
-            self._server.daemon_threads = True
+            self._server = _Server((host, port), _handler(readiness, alive))
 
     def start(self) -> None:
         """Begin to answer, if there is a port."""
@@ -120,6 +120,15 @@ class HealthServer:
         if self._server:
             self._server.shutdown()
             self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell what went wrong, unless whoever asked hung up: a probe does where a process stood still."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(readiness: Readiness, alive: Callable[[], bool]) -> type[BaseHTTPRequestHandler]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import struct
+import subprocess
+import sys
+import threading
 from http.client import HTTPConnection
 
 import pytest
@@ -20,11 +24,54 @@ def port() -> int:
         return free.getsockname()[1]
 
 
+LOGS = """
+import structlog
+from backbone.settings import Settings
+from backbone.telemetry import configure_logging
+
+def read(payload):
+    raise ValueError("unreadable")
+
+configure_logging(Settings(log_format="{form}"), "tests")
+try:
+    read("what only its owner may " + "see")
+except ValueError as error:
+    structlog.get_logger().error("task.crashed", exc_info=error)
+"""
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_traceback_in_the_log_shows_no_variable(form):
+    done = subprocess.run(
+        (sys.executable, "-c", LOGS.format(form=form)), check=True, capture_output=True, text=True, timeout=60
+    )
+    assert "unreadable" in done.stderr
+    assert "what only its owner may see" not in done.stderr
+
+
 def ask(port: int, path: str) -> tuple[int, bytes]:
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     connection.request("GET", path)
     answer = connection.getresponse()
     return answer.status, answer.read()
+
+
+def test_who_hangs_up_before_the_answer_leaves_no_traceback(port, capfd):
+    hung_up = threading.Event()
+    server = HealthServer("127.0.0.1", port, Readiness(), lambda: hung_up.wait(30))
+    server.start()
+    try:
+        with socket.create_connection(("127.0.0.1", port)) as asking:
+            asking.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            asking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not a farewell
+        hung_up.set()
+        assert ask(port, "/healthz")[0] == 200
+        for thread in threading.enumerate():
+            if "process_request" in thread.name:
+                thread.join(30)
+    finally:
+        server.stop()
+    assert capfd.readouterr().err == ""
 
 
 def test_says_what_it_waits_for_until_it_serves_and_whether_it_is_alive(port):
