@@ -281,12 +281,12 @@ class Gateway:
         """
         state = await self.find(principal, task_id)
         if state.end is not None and state.end.event.next_id is None:
-            raise TaskEndedError(f"it had {state.end.event.status}")
+            raise TaskEndedError(f"it ended as {state.end.event.status}")
         self.need_broker()
         end = await self._cancel(state.task())
         step = state if end.task_id == task_id else await self._states.task(end.task_id)
         if step is not None and step.end is not None:
-            raise TaskEndedError(f"it had {step.end.event.status}")
+            raise TaskEndedError(f"it ended as {step.end.event.status}")
         place = await self.produce(RESULTS, end.key, end)
         cancel = Cancel(task_id=end.task_id, by=principal.owner, at=end.at)
         await self.produce(CANCELLATIONS, end.key, cancel)
@@ -304,7 +304,7 @@ class Gateway:
                 return end
             following = outcome.successor(records)
             if following is None:
-                raise TaskEndedError(f"it had {end.status}")
+                raise TaskEndedError(f"it ended as {end.status}")
             task = following
 
     def need_broker(self) -> None:

@@ -45,6 +45,8 @@ _log = structlog.get_logger()
 
 SESSION_SECONDS = 6.0
 """How long a killed worker's partitions stand still."""
+SAY_SECONDS = 2.0
+"""How long a task is held up to tell how it does: aiokafka waits up to 40 s for room where Kafka is away."""
 
 
 class TierApp:
@@ -173,7 +175,8 @@ class TierApp:
 
     async def _say(self, record: Outgoing) -> None:
         try:
-            await self._begin(record.topic.name, record.key, codec.encode(record.record))
+            async with asyncio.timeout(SAY_SECONDS):
+                await self._begin(record.topic.name, record.key, codec.encode(record.record))
         except Exception as error:  # noqa: BLE001 - nothing rests on it; what follows from the task is produced apart
             _log.warning("tier.unsaid", topic=record.topic.name, error=str(error))
 

@@ -50,8 +50,9 @@ _log = structlog.get_logger()
 
 RETRY_SECONDS = 0.5
 """Pause between tries while Redis or Kafka is away: the partition waits and nothing is lost."""
-PATIENCE = timedelta(seconds=2)
-"""How long a handler that was cancelled may go on, to close what it opened; after that its task is given up."""
+PATIENCE = timedelta(seconds=5)
+"""How long an attempt may take beyond its turn and its handler's time: to say that it began, and for a handler that was
+cancelled to close what it opened. After that its task is given up."""
 MOST_DEATHS = 3
 """How many processes begin an attempt; if none of them came to an outcome, it kills its process and has failed."""
 
@@ -125,7 +126,9 @@ class Dispatcher:
         # A task of its own, so that a cancellation reaches the handler and not the partition that waits for it.
         running = asyncio.create_task(self._handle(task, begun=begun), name=f"{task.kind} {task.id}")
         self._running[task.id] = running
-        longest = LONGEST_TURN + self.settings.handler_timeout + PATIENCE
+        longest = self.settings.handler_timeout + PATIENCE
+        if self.policy.rate is not None:
+            longest += LONGEST_TURN
         try:
             await asyncio.wait({running}, timeout=longest.total_seconds())
         except asyncio.CancelledError:
@@ -134,6 +137,7 @@ class Dispatcher:
         finally:
             self._running.pop(task.id, None)  # the same id may lie in another partition, too
         if not running.done():
+            running.cancel()
             _log.error("task.unstoppable", task=task.id, kind=task.kind)
             return self._failed(task, HandlerTimeoutError("the handler goes on although it was cancelled"))
         if running.cancelled():

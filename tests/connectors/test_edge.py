@@ -138,6 +138,19 @@ async def test_all_of_ones_own_are_heard_also_what_was_produced_straight_to_kafk
         await socket.ask("pong", type="ping", ref="p")
 
 
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [
+        ({"x": "{{ resul.x }}"}, "then.0.payload.x"),
+        ({"x": "{{ result.x }}", "y": json.loads("[" * 250 + "]" * 250)}, "then.0.payload"),
+        ({"x": "{{" + " " * 100_000}, "then.0.payload.x"),  # no look-up, and no number as the kind wants it
+    ],
+)
+async def test_a_step_that_could_never_run_is_refused_at_once(edge, payload, field):
+    refused = await edge.http.post("/v1/tasks", json={**ECHO, "then": [{"kind": "test.echo", "payload": payload}]})
+    assert (refused.status_code, refused.json()["field"]) == (422, field)
+
+
 async def test_cancelling_ends_a_task_once_and_interrupts_what_runs(edge, services, settings):
     async with Log(settings, CANCELLATIONS) as log, edge.socket() as socket:
         receipt = (await socket.ask("accepted", type="submit", **ECHO))["task"]
@@ -166,7 +179,7 @@ async def test_a_cancel_that_comes_after_the_outcome_loses(edge, services, setti
     await OutcomeStore(redis, settings).settle(done)
     await redis.aclose()
     refused = await edge.http.delete(f"/v1/tasks/{task.id}")
-    assert (refused.status_code, refused.json()["detail"]) == (409, "it had succeeded")
+    assert (refused.status_code, refused.json()["detail"]) == (409, "it ended as succeeded")
 
 
 async def test_the_same_idempotency_key_is_the_same_task(edge, settings):

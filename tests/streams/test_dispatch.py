@@ -124,7 +124,6 @@ async def test_a_handler_is_stopped_at_the_end_of_its_time(redis):
 
 
 async def test_a_handler_that_goes_on_after_its_end_keeps_its_partition_no_longer(redis, monkeypatch):
-    monkeypatch.setattr("streams.dispatch.LONGEST_TURN", timedelta(0))
     monkeypatch.setattr("streams.dispatch.PATIENCE", timedelta(seconds=0.05))
     async with dispatcher(redis, handler_timeout=0.05) as (dispatch, worker, *_):
         _, event = records(await dispatch.run(task(do="ignore its end")))
