@@ -1,14 +1,18 @@
-"""Two changes to Faust's consumer, by subclassing: each is small, named, and has a test that tells when Faust mends it.
+"""Three changes to Faust's consumer, by subclassing: each is small, named, and has a test that tells when Faust mends it.
 
 `FinishBeforeRevocation`: before its partitions are given away, what runs is finished and committed. Faust forgets what
 was acknowledged first and commits then, so the next owner runs up to a commit interval of tasks again.
 
 `StepWithoutTasks`: a message is handed to its stream without four asyncio tasks around it, unless the stream is full.
 Faust makes them for each message, which is most of what it costs.
+
+`CommitInTime`: a commit ends. Where a rebalance meets a stop, Faust closes the group's coordinator, and a commit after
+that is tried for ever by aiokafka: the process would never drain.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import types
 from typing import TYPE_CHECKING, Any
@@ -17,7 +21,10 @@ import faust
 from faust.transport.drivers import aiokafka
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Coroutine, Generator, Mapping
+
+COMMIT_SECONDS = 5.0
+"""How long a commit may take; what was not committed is delivered again, and its outcome is known."""
 
 
 class FinishBeforeRevocation:
@@ -43,9 +50,11 @@ class StepWithoutTasks:
         first, second = coros
         try:
             blocked_on = first.send(None)
-        except StopIteration:
+        except BaseException as error:
             second.close()
-            return None
+            if isinstance(error, StopIteration):
+                return None
+            raise
         return await super().wait_first(_resumed(first, blocked_on), second)  # type: ignore[misc]  # as above
 
 
@@ -68,8 +77,23 @@ def _rest(coro: Coroutine[Any, Any, Any], blocked_on: Any) -> Generator[Any, Any
         return stop.value
 
 
+class CommitInTime(aiokafka.AIOKafkaConsumerThread):
+    """The thread that speaks to Kafka for Faust's consumer."""
+
+    async def _commit(self, offsets: Mapping[Any, int]) -> bool:
+        """Commit, or say that it was not done."""
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS):
+                return bool(await super()._commit(offsets))
+        except TimeoutError:
+            return False
+
+
 class Consumer(FinishBeforeRevocation, StepWithoutTasks, aiokafka.Consumer):  # type: ignore[misc]  # Faust has no types
-    """Faust's consumer with both."""
+    """Faust's consumer with all three."""
+
+    def _new_consumer_thread(self) -> CommitInTime:
+        return CommitInTime(self, loop=self.loop, beacon=self.beacon)
 
 
 class Transport(aiokafka.Transport):
