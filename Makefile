@@ -10,7 +10,7 @@ UV := $(BIN)/uv pip
 LOCK_ARGS := --universal --python-version 3.11 --generate-hashes --no-header --quiet --no-emit-index-url
 PACKAGES := backbone barnabas connectors inference_worker schemas streams
 
-.PHONY: help install run check lint test test-all lock clean
+.PHONY: help install run check lint test test-all chaos lock clean
 
 help:  ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -48,6 +48,9 @@ test: lint  ## Everything that gates a change, on a real Kafka and Valkey
 
 test-all: lint  ## And what takes long
 	@$(BIN)/pytest
+
+chaos: install  ## Break a running stack in every way for minutes, and hold the topics against what is promised (ARGS='--seed 7')
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lock: $(BIN)/uv  ## Rewrite the locks from pyproject.toml
 	@for extra in streams inference edge; do \

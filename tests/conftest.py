@@ -31,7 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalStack]:
     """Kafka with all topics, and Valkey; none of the services."""
-    home = tmp_path_factory.mktemp("stack") / 'a "home" of our own'  # each program's configuration quotes in its own way
+    # Each program's configuration quotes in its own way.
+    home = tmp_path_factory.mktemp("stack") / 'a "home" of our own'
     async with LocalStack(Settings(home=home, **FREE_PORTS), only=("kafka", "valkey")) as running:
         yield running
 
