@@ -38,7 +38,7 @@ def fenced(resource: Path, fence: int | None) -> Iterator[None]:
         if fence is not None:
             last = int(noted.read_text()) if noted.exists() else 0
             if fence < last:
-                raise StaleFenceError(f"{resource.name} was written under lease {last} since; this one is {fence}")
+                raise StaleFenceError(f"{resource.name} is under lease {last} since; this one is {fence}")
             _note(noted, fence)  # before the write: a crash between the two refuses too much, never too little
         yield
 

@@ -85,6 +85,7 @@ class Lease:
         self._cancels = cancels
         self._until = 0.0
         self._lost = False
+        self._left = False
         self._cancelling = 0
 
     @property
@@ -127,6 +128,7 @@ class Lease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._left = True
         self._renewing.cancel()
         # It may have been lost in the meantime, and have cancelled this task.
         interrupted = self._lost and self._cancels and self._holder.uncancel() <= self._cancelling
@@ -159,7 +161,7 @@ class Lease:
     async def _renew(self) -> None:
         """Keep it until cancelled; where that fails, say that it is lost."""
         pause = self._ttl / 3
-        while True:
+        while not self._left:
             await asyncio.sleep(max(0.0, min(pause, self._until - time.monotonic())))
             asked = time.monotonic()
             if asked >= self._until:
@@ -175,6 +177,8 @@ class Lease:
                 break
             self._until = asked + self._ttl * (1 - DRIFT)
             pause = self._ttl / 3
+        if self._left:  # redis-py swallows a cancellation now and then: what was given back is not lost
+            return
         _log.warning("lease.lost", name=self.name)
         self._lost = True
         if self._cancels:

@@ -3,6 +3,7 @@
     succeeded                          -> the terminal event, and the next step if there is one
     not done, but in good time         -> the terminal event of this part, and the task of the rest, or a timer for it
     failed, another attempt is left    -> a `retrying` event and a timer that holds the next attempt
+    what it needs is in use            -> the same, and it counts as no failure
     failed for good                    -> the terminal event and a dead letter
     expired, cancelled                 -> the terminal event
 
@@ -27,8 +28,12 @@ from schemas.topics import Topic
 if TYPE_CHECKING:
     from backbone.settings import TierPolicy, TierTable
 
+BUSY = "resource.busy"
+"""Code of a problem that is nobody's fault: something that the task needs is in use by others."""
 BACKOFF_BASE_MS = 500
 BACKOFF_CAP_MS = 60_000
+BUSY_SLOWER = 2
+"""What is in use is waited for longer, as if so many attempts had failed before: it won't be free at once."""
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -161,17 +166,21 @@ def failed(
 
     Args:
         task: the task as it was tried.
-        problem: why it failed; only a retryable one is tried again.
-        policy: the tier's, which bounds the attempts.
+        problem: why it failed; only a retryable one is tried again. One whose code is `BUSY` counts as no failure.
+        policy: the tier's, which bounds how often it may fail.
         now: ms since the epoch.
         worker: who tried.
         jitter: uniform in [0, 1): spreads the retries of what failed together ("equal jitter", AWS Architecture
             Blog, "Exponential Backoff And Jitter").
         fields: further fields of the event.
     """
-    history = [*task.history, Attempt(attempt=task.attempt, at=now, code=problem.code, message=problem.message)]
-    due = now + backoff(task.attempt, jitter)
-    if problem.retryable and task.attempt < policy.attempts and due < task.deadline:
+    history = task.history
+    wait = backoff(task.attempt + BUSY_SLOWER, jitter)
+    if problem.code != BUSY:
+        history = [*history, Attempt(attempt=task.attempt, at=now, code=problem.code, message=problem.message)]
+        wait = backoff(len(history), jitter)
+    due = now + wait
+    if problem.retryable and len(history) < policy.attempts and due < task.deadline:
         again = msgspec.structs.replace(task, attempt=task.attempt + 1, history=history)
         timer = _timer(task, derived_id(task.id, "retry", again.attempt), due, again, now)
         retrying = announced(task, Status.RETRYING, now=now, worker=worker, error=problem, **fields)

@@ -67,13 +67,19 @@ class LetterCalls(Calls):
         """
         return await self._ask("GET", f"/v1/dead-letters/{quote(_id(letter), safe='')}", DeadLetter)
 
-    async def replay(self, letter: DeadLetter | str) -> Receipt:
+    async def replay(self, letter: DeadLetter | str, *, once: bool = False) -> Receipt:
         """Hand a dead letter's task in again: a new task with fresh times that points to the letter.
 
+        Args:
+            letter: the dead letter, or its id.
+            once: refuse it if it was replayed before: so several can replay what waits, and nothing is done twice.
+
         Raises:
-            EdgeError: there is no such letter, it was dropped (`letter.dropped`), or it can't be done again.
+            EdgeError: there is no such letter, it was dropped (`letter.dropped`) or, with `once`, replayed
+                (`letter.replayed`), or it can't be done again.
         """
-        return await self._ask("POST", f"/v1/dead-letters/{quote(_id(letter), safe='')}/replay", Receipt)
+        asked = "?once=true" if once else ""
+        return await self._ask("POST", f"/v1/dead-letters/{quote(_id(letter), safe='')}/replay{asked}", Receipt)
 
     async def drop(self, letter: DeadLetter | str) -> None:
         """Put a dead letter aside for good; what its replays do goes on.

@@ -175,9 +175,9 @@ class SyncClient:
         """Return a dead letter with what it carries; see `Client.dead_letter`."""
         return self._loop.run(self._client.dead_letter(letter))
 
-    def replay(self, letter: DeadLetter | str) -> Receipt:
+    def replay(self, letter: DeadLetter | str, *, once: bool = False) -> Receipt:
         """Hand a dead letter's task in again; see `Client.replay`."""
-        return self._loop.run(self._client.replay(letter))
+        return self._loop.run(self._client.replay(letter, once=once))
 
     def drop(self, letter: DeadLetter | str) -> None:
         """Put a dead letter aside for good; see `Client.drop`."""

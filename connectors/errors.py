@@ -71,6 +71,12 @@ class LetterDroppedError(BarnabasError):
     code = "letter.dropped"
 
 
+class LetterReplayedError(BarnabasError):
+    """The dead letter was replayed before."""
+
+    code = "letter.replayed"
+
+
 class LetterUnreplayableError(BarnabasError):
     """The dead letter holds nothing that can be done again."""
 

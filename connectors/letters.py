@@ -18,7 +18,13 @@ from backbone.errors import BrokerUnavailableError, StepError
 from backbone.ids import derived_id
 from backbone.stamp import stamp
 from connectors import metrics
-from connectors.errors import LetterDroppedError, LetterUnknownError, LetterUnreplayableError, PayloadError
+from connectors.errors import (
+    LetterDroppedError,
+    LetterReplayedError,
+    LetterUnknownError,
+    LetterUnreplayableError,
+    PayloadError,
+)
 from connectors.gateway import Accepted, StepWish, owners_of
 from connectors.letter_list import KEPT_MS
 from connectors.lists import LATEST, Mark
@@ -86,18 +92,17 @@ class Letters:
             StoreUnavailableError: Redis did not answer.
         """
         after = None if cursor is None else Mark.read(cursor)
+        owners = owners_of(principal)
         since = max(wanted.since, now_ms() - KEPT_MS)
         found: list[LetterState] = []
         looked_at = 0
         while looked_at < _LOOKED_AT:
-            marks = await self._lists.page(
-                owners_of(principal), since=since, before=wanted.before, after=after, most=MAX_PAGE
-            )
+            marks = await self._lists.page(owners, since=since, before=wanted.before, after=after, most=MAX_PAGE)
             for mark, state in zip(marks, await self._states.letters([mark.id for mark in marks]), strict=True):
                 if len(found) == limit and after is not None:
                     return Page(found, after.cursor())
                 after = mark
-                if state is not None and _fits(state, wanted):
+                if state is not None and _fits(state, owners, wanted):
                     found.append(state)
             if len(marks) < MAX_PAGE:
                 return Page(found, None)
@@ -116,17 +121,19 @@ class Letters:
             raise LetterUnknownError
         return found
 
-    async def replay(self, principal: Principal, identity: str, address: str) -> Accepted:
+    async def replay(self, principal: Principal, identity: str, address: str, *, once: bool = False) -> Accepted:
         """Hand a letter's task in again, as a new one that points to the letter.
 
         Args:
             principal: who asks for it; the task stays its owner's.
             identity: the letter's id.
             address: from where they ask.
+            once: whether it is wanted only if there was no replay yet.
 
         Raises:
             LetterUnknownError: there is none of the caller's.
             LetterDroppedError: it was dropped.
+            LetterReplayedError: it was replayed, and was to be once.
             LetterUnreplayableError: it holds no task, or one that was never filled in.
             KindUnknownError: nobody does its kind, or that of a step that follows.
             PayloadError: its payload no longer fits the kind.
@@ -134,6 +141,8 @@ class Letters:
             BrokerUnavailableError: Kafka is away; replay it again.
         """
         state, record = await self._undropped(principal, identity)
+        if once and state.replays:
+            raise LetterReplayedError(f"it was replayed before, as {state.replays[-1].task_id}")
         task = _task_of(record)
         tier = await self._check(task)
         self._gateway.need_broker()
@@ -257,10 +266,11 @@ def _document(document: bytes, field: str) -> Any:
         raise PayloadError(f"is no JSON document: {error}", field=field) from None
 
 
-def _fits(state: LetterState, wanted: Wanted) -> bool:
+def _fits(state: LetterState, owners: frozenset[str], wanted: Wanted) -> bool:
     letter = state.letter
     return (
         letter is not None
+        and letter.owner in owners  # an id that two owners gave is in both their lists, and is the first one's
         and wanted.kind in {None, letter.kind}
         and wanted.code in {None, letter.error.code}
         and wanted.status in {None, state.status}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backbone.outcome import BUSY
 from schemas.errors import BarnabasError
 
 
@@ -87,7 +88,8 @@ class NextError(ResultError):
     code = "result.next"
 
 
-class HostBusyError(TransientError):
-    """Others read pages of that host, one at a time: its turn did not come."""
+class BusyError(TaskError):
+    """Others use what it needs: it is tried again later, as often as its deadline allows."""
 
-    code = "web.host_busy"
+    code = BUSY
+    retryable = True

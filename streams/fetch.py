@@ -25,8 +25,10 @@ _DECLARED_IN_PAGE = re.compile(
     rb"""<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?([\w:.-]{2,40})""", re.IGNORECASE
 )
 _HEAD_BYTES = 4096
+_TURN_SECONDS = 2.0
+"""How long a request waits for its turn: a partition stands still meanwhile, and other tasks with it."""
 _SHARE_FOR_TURNS = 0.75
-"""Of the time that is left, what may go by before it is this request's turn."""
+"""Of the time that is left, what may go by at most before it is this request's turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +75,13 @@ class Fetcher:
             AddressRefusedError: it may not be reached from here.
             AnswerRefusedError: it is too large, redirects too often, or is no text.
             FetchError: it did not answer, or asks to try again later (429 and 5xx).
-            HostBusyError: others of the stack read pages of its host, and its turn did not come.
+            BusyError: others of the stack read pages of its host, and its turn did not come.
         """
         headers = {"Accept": "text/html, application/xhtml+xml, text/*;q=0.9, application/xml;q=0.9, */*;q=0.1"}
         until = time.monotonic() + seconds
 
         def turn(host: str) -> AbstractAsyncContextManager[None]:
-            return self._hosts.turn(host, _SHARE_FOR_TURNS * (until - time.monotonic()))
+            return self._hosts.turn(host, min(_TURN_SECONDS, _SHARE_FOR_TURNS * (until - time.monotonic())))
 
         answer = await self._connector.request("GET", url, headers=headers, limits=Limits(timeout=seconds), turn=turn)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= 500:

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from backbone.errors import StoreUnavailableError
 from backbone.lease import Lease
 from backbone.redis import connect, key
-from streams.errors import HostBusyError
+from streams.errors import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,7 +55,7 @@ class Hosts:
             wait: the most seconds until it is one's turn.
 
         Raises:
-            HostBusyError: it took longer.
+            BusyError: it took longer.
         """
         async with AsyncExitStack() as held:
             try:
@@ -63,7 +63,7 @@ class Hosts:
                     await held.enter_async_context(self._line(host))
                     await self._before_others(host, held)
             except TimeoutError:
-                raise HostBusyError(
+                raise BusyError(
                     f"{host} is asked by one at a time; it was not this one's turn within {wait:.1f} s", field="url"
                 ) from None
             yield

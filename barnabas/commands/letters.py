@@ -125,12 +125,12 @@ def replay(
 ) -> None:
     """Hand dead letters in again, the oldest first, each as a new task, and print the new ids.
 
-    By filters, those are replayed with which nothing was done yet.
+    By filters, those are replayed with which nothing was done yet, and by nobody else meanwhile.
     """
 
     async def work(client: Client) -> None:
         async def one(letter: str) -> None:
-            receipt = await client.replay(letter)
+            receipt = await client.replay(letter, once=not letters)
             if as_json:
                 output.line({"letter": letter, "task": receipt.id})
             else:

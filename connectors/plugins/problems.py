@@ -35,6 +35,7 @@ STATUS = {
     "schedule.taken": HTTPStatus.CONFLICT,
     "letter.unknown": HTTPStatus.NOT_FOUND,
     "letter.dropped": HTTPStatus.CONFLICT,
+    "letter.replayed": HTTPStatus.CONFLICT,
     "letter.unreplayable": HTTPStatus.CONFLICT,
     "idempotency.conflict": HTTPStatus.CONFLICT,
     "broker.unavailable": HTTPStatus.SERVICE_UNAVAILABLE,

@@ -30,6 +30,7 @@ def routes(letters: Letters, route: type, caller: Callable[..., Principal]) -> A
     """
     router = APIRouter(prefix="/dead-letters", route_class=route, tags=["dead letters"])
     Caller = Annotated[Principal, Depends(caller)]  # noqa: N806 - a type
+    # `:path`, for whoever produces straight to Kafka may have named a task `a/b`.
 
     @router.get("", responses=described(HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY))
     async def listed(
@@ -48,23 +49,30 @@ def routes(letters: Letters, route: type, caller: Callable[..., Principal]) -> A
         wanted = Wanted(kind=kind, code=code, status=status, **times)
         return letter_views.page(await letters.page(principal, wanted, limit=limit, cursor=cursor))
 
-    @router.get("/{letter_id}", response_model_exclude_none=True, responses=described(HTTPStatus.NOT_FOUND))
+    @router.get("/{letter_id:path}", response_model_exclude_none=True, responses=described(HTTPStatus.NOT_FOUND))
     async def letter(principal: Caller, letter_id: str) -> letter_views.WholeDeadLetter:
         """A dead letter with what it carries, its attempts, and what was done with it."""
         return letter_views.whole(*await letters.find(principal, letter_id))
 
     @router.post(
-        "/{letter_id}/replay",
+        "/{letter_id:path}/replay",
         status_code=202,
         responses=described(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
     )
-    async def replay(principal: Caller, letter_id: str, request: Request, response: Response) -> views.Receipt:
+    async def replay(
+        principal: Caller,
+        letter_id: str,
+        request: Request,
+        response: Response,
+        *,
+        once: Annotated[bool, Query(description="Refuse it if there was a replay before.")] = False,
+    ) -> views.Receipt:
         """Hand its task in again: a new task with fresh times that points to the letter."""
-        accepted = await letters.replay(principal, letter_id, _address(request))
+        accepted = await letters.replay(principal, letter_id, _address(request), once=once)
         response.headers["Location"] = f"/v1/tasks/{accepted.task.id}"
         return views.receipt(accepted.task, accepted.place)
 
-    @router.delete("/{letter_id}", status_code=204, responses=described(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+    @router.delete("/{letter_id:path}", status_code=204, responses=described(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
     async def drop(principal: Caller, letter_id: str, request: Request) -> None:
         """Put it aside for good; what its replays do goes on."""
         await letters.drop(principal, letter_id, _address(request))

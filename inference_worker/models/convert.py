@@ -45,7 +45,7 @@ def convert(model: str, models: Path, report: Callable[[float], None], fence: in
     Raises:
         ModelNotFoundError: the catalog has no such model, or its source is not installed.
         ConversionError: the source is not what it should be.
-        StaleFenceError: the lease was lost, and a later holder has converted the model.
+        StaleFenceError: the lease was lost, and a later holder is at it.
     """
     source = catalog.source(model)
     folder = models / model
@@ -53,7 +53,8 @@ def convert(model: str, models: Path, report: Callable[[float], None], fence: in
     with FileLock(models / f".{model}.by-hand.lock") if fence is None else nullcontext():
         if _is_of(folder, source):
             return folder
-        partial = _emptied(models, model, fence)
+        with fenced(folder, fence):  # from here on nobody with an earlier lease renames what is emptied here
+            partial = _emptied(models, model, fence)
         _write(GgufLlama(source.file), partial, report)
         entries = {file.name: files.describe(file) for file in sorted(partial.iterdir())}
         manifest = files.Manifest(model, source.name, entries, files.overall_digest(entries))

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +17,7 @@ from backbone.errors import LeaseLostError, LeaseTimeoutError, StaleFenceError, 
 from backbone.fence import fenced
 from backbone.ids import new_id
 from backbone.lease import Lease
-from backbone.lease_scripts import LEAVE, Keys
+from backbone.lease_scripts import LEAVE, RENEW, Keys
 from backbone.redis import connect
 from backbone.settings import Settings
 from barnabas.local.ports import FREE_PORTS
@@ -275,6 +275,27 @@ async def test_a_lease_that_was_taken_away_interrupts_its_block_and_no_more(redi
         await until(gone)
         with pytest.raises(LeaseLostError):
             held.check()
+
+
+async def test_a_renewal_that_is_under_way_as_the_block_ends_cancels_nobody(redis, settings, name, monkeypatch):
+    under_way, run = asyncio.Event(), Lease._run
+
+    async def deaf(self, script, *arguments):
+        if script == RENEW:
+            under_way.set()
+            with suppress(asyncio.CancelledError):  # as redis-py does where it comes at the wrong moment
+                await asyncio.Event().wait()
+        return await run(self, script, *arguments)
+
+    monkeypatch.setattr(Lease, "_run", deaf)
+    async with Lease(redis, settings, name, ttl=3) as held:
+        await under_way.wait()
+    async with asyncio.timeout(60):
+        await asyncio.wait({held._renewing})
+        await asyncio.sleep(0)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
 
 
 async def test_whoever_is_cancelled_for_another_reason_is_cancelled(redis, settings, name):

@@ -17,6 +17,7 @@ from schemas.tiers import Tier
 TABLE = TierTable()
 NOW = 1_800_000_000_000
 TRANSIENT = Problem("net.failed", "it broke", retryable=True)
+BUSY = Problem(outcome.BUSY, "others use it", retryable=True)
 PERMANENT = Problem("payload.invalid", "no such field", field="payload.x")
 
 
@@ -54,6 +55,18 @@ class TestFailed:
         assert event.status is Status.FAILED
         assert [entry.attempt for entry in letter.history] == list(range(1, TABLE[tier].attempts + 1))
         assert letter.task == current
+
+    def test_what_is_in_use_is_waited_for_to_the_deadline_and_counts_as_no_failure(self):
+        current, now = task(Tier.BATCH), NOW
+        attempts = 0
+        while len(made := fail(current, BUSY, now).records) == 2 and isinstance(made[0].record, records.Timer):
+            current, now = made[0].record.template.task, made[0].record.at
+            attempts += 1
+            assert (current.history, current.attempt) == ([], attempts + 1)
+        assert attempts > TABLE[Tier.BATCH].attempts
+        assert current.deadline - now <= outcome.BACKOFF_CAP_MS
+        assert [entry.code for entry in made[0].record.history] == []
+        assert fail(current, TRANSIENT).records[0].record.template.task.history[0].code == "net.failed"
 
     def test_no_attempt_is_planned_past_the_deadline(self):
         late = task()

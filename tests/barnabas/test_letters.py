@@ -89,6 +89,26 @@ async def test_a_replay_that_can_be_done_now_succeeds(house: LocalStack, client:
     assert (await client.result(receipt, timeout=LIMIT)).value["expression"] == "@daily"
 
 
+async def test_by_filter_what_somebody_else_replays_meanwhile_is_left_to_them(
+    house: LocalStack, client: Client
+) -> None:
+    letter = await letter_of(house, client, "test.meanwhile")
+    terminal, end = pty.openpty()
+    environ = {**os.environ, "BARNABAS_HOME": str(house.home.path)}
+    command = (*COMMAND, "dead-letters", "replay", "--code", "test.meanwhile")
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=end, stdout=pipe, stderr=pipe, env=environ)
+    os.close(end)
+    assert b"Replay 1 dead letter?" in await process.stderr.readuntil(b"?")
+    first = await client.replay(letter)
+    os.write(terminal, b"y\n")
+    out, err = await process.communicate()
+    os.close(terminal)
+    assert (process.returncode, out.strip()) == (ExitCode.FAILED, b""), err
+    assert f"replayed before, as {first.id}" in " ".join(err.decode().split())
+    assert (await client.dead_letter(letter)).replays == [first.id]
+
+
 async def test_lists_are_by_filter_and_status(house: LocalStack, client: Client) -> None:
     first, second, third = [await letter_of(house, client, "test.listed") for _ in range(3)]
     await client.replay(first)

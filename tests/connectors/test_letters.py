@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
+from urllib.parse import quote
 
 import pytest
 from pydantic import SecretStr
@@ -20,7 +21,7 @@ from backbone.redis import connect
 from backbone.security.audit import Audit, digest
 from backbone.security.identity import LOCAL, ApiKeys, Principal
 from connectors.edge import running
-from connectors.errors import LetterUnknownError
+from connectors.errors import LetterReplayedError, LetterUnknownError
 from connectors.gateway import Gateway
 from connectors.idempotency import IdempotencyKeys
 from connectors.kinds import Kinds
@@ -247,6 +248,41 @@ async def test_what_is_somebody_elses_is_not_there(edge, services, settings):
     await redis.aclose()
 
 
+async def test_an_id_that_two_owners_gave_is_the_first_ones_alone(edge, services, settings, torn):
+    letters, _ = torn
+    theirs = a_task(owner="ann", tenant="ann")
+    mine = a_task(id=theirs.id, root_id=theirs.id)
+
+    async def written(task, key):
+        letter = DeadLetter(at=now_ms(), error=BROKEN, task=task)
+        return (await services.producer.send(DEAD_LETTERS, key, letter))[0]
+
+    # Two keys whose partitions differ, so that what is written later can come earlier in the order of the log.
+    keys = {}
+    while len(keys) < 2:
+        key = new_id()
+        keys[await written(a_task(), key)] = key
+    early, late = (keys[partition] for partition in sorted(keys))
+
+    async def seen_by(principal):
+        return mine.id in {state.id for state in (await letters.page(principal, Wanted(), limit=200)).letters}
+
+    await written(mine, late)
+    await until(lambda: seen_by(LOCAL), limit=60)
+    await written(theirs, early)
+    await until(lambda: seen_by(Principal(owner="ann", tenant="ann")), limit=60)
+    assert not await seen_by(LOCAL)
+
+
+async def test_a_letter_whose_id_has_a_slash_can_be_dropped(edge, services, settings):
+    identity = f"a/{new_id()}/replay"
+    await failed(services, settings, a_task(id=identity, root_id=identity))
+    path = f"/v1/dead-letters/{quote(identity, safe='')}"
+    await edge.until(path, lambda body: body.get("id") == identity, limit=60)
+    assert (await edge.http.post(f"{path}/replay")).status_code == 202
+    assert (await edge.http.delete(path)).status_code == 204
+
+
 async def test_a_filled_anew_redis_says_the_same(edge, services, settings):
     waiting, replayed, dropped = [await failed(services, settings, a_task()) for _ in range(3)]
     await there(edge, waiting.id, replayed.id, dropped.id)
@@ -322,6 +358,8 @@ async def test_replays_at_one_moment_are_one_task_and_a_later_one_is_another(
         patch.setattr(kinds, "announced", together)
         replays = await asyncio.gather(*(letters.replay(LOCAL, task.id, "here") for _ in range(5)))
     [first] = {accepted.task.id for accepted in replays}
+    with pytest.raises(LetterReplayedError, match=first):
+        await letters.replay(LOCAL, task.id, "here", once=True)
     later = (await letters.replay(LOCAL, task.id, "here")).task.id
     assert [done.task_id for done in (await letters.find(LOCAL, task.id))[0].replays] == [first, later]
 

@@ -69,6 +69,25 @@ async def test_workers_that_share_a_folder_convert_once_and_one_that_lost_its_le
     assert not first.folder.exists()
 
 
+def test_one_that_lost_its_lease_installs_no_half_of_what_the_next_one_clears_away(tmp_path, monkeypatch):
+    def killed_midway(left, **_options):
+        (left / files.WEIGHTS).unlink()
+        raise KeyboardInterrupt
+
+    def write(_source, folder, _report):
+        for name in (files.CONFIG, files.WEIGHTS):
+            (folder / name).write_bytes(b"whole")
+        with monkeypatch.context() as patch:
+            patch.setattr("shutil.rmtree", killed_midway)
+            with pytest.raises(KeyboardInterrupt):
+                convert(MODEL, tmp_path, lambda _: None, fence=2)
+
+    monkeypatch.setattr("inference_worker.models.convert._write", write)
+    with pytest.raises(StaleFenceError):
+        convert(MODEL, tmp_path, lambda _: None, fence=1)
+    assert not (tmp_path / MODEL).exists()
+
+
 def test_a_killed_conversion_leaves_nothing_half_and_starts_again(tmp_path):
     command = [sys.executable, "-m", "inference_worker.models.convert", MODEL, "--models", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

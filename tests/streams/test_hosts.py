@@ -14,7 +14,7 @@ from backbone.redis import connect, key
 from backbone.settings import Settings
 from barnabas.local.ports import FREE_PORTS
 from barnabas.local.stack import LocalStack
-from streams.errors import HostBusyError
+from streams.errors import BusyError
 from streams.fetch import Fetcher
 from streams.hosts import Hosts
 from tests.contracts.web_server import serving
@@ -78,7 +78,7 @@ async def test_hosts_do_not_wait_for_one_another(processes, host):
 async def test_a_turn_that_does_not_come_is_an_error_that_may_pass(processes, host):
     for waiting in processes:  # in the same process, and in another
         async with processes[0].turn(host, 60):
-            with pytest.raises(HostBusyError) as caught:
+            with pytest.raises(BusyError) as caught:
                 async with waiting.turn(host, 0.05):
                     pytest.fail("it is another's")
         assert (caught.value.field, caught.value.retryable) == ("url", True)
@@ -89,7 +89,7 @@ async def test_a_turn_that_does_not_come_is_an_error_that_may_pass(processes, ho
 async def test_without_redis_a_process_keeps_to_its_own_line(settings, host):
     alone = Hosts(settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")}))
     async with alone.turn(host, 60):
-        with pytest.raises(HostBusyError):
+        with pytest.raises(BusyError):
             async with alone.turn(host, 0.05):
                 pytest.fail("it is another's")
     await alone.aclose()
@@ -101,7 +101,7 @@ async def test_a_redirect_waits_for_its_turn_too(processes, settings):
         fetcher = Fetcher(settings.model_copy(update={"net_allow": (first.allowed, second.allowed)}))
         assert (await fetcher.page(url, 20)).text == "<p>here"
         async with processes[0].turn(f"127.0.0.1:{second.port}", 60):
-            with pytest.raises(HostBusyError):
+            with pytest.raises(BusyError):
                 await fetcher.page(url, 0.5)
         assert [len(server.heads) for server in (first, second)] == [2, 1]
         await fetcher.aclose()
