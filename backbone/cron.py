@@ -1,7 +1,7 @@
 """What a cron expression means: its fires, a sentence for people, and what exactly is wrong with a bad one.
 
-The meaning is Debian cron's, daylight saving included, as the library cronsim defines it: five fields (or six, with
-seconds first), names, ranges, lists, steps, `L` and `#`. The macros are crontab(5)'s. What other schedulers write is
+The meaning is Debian cron's: five fields (or six, with seconds first), names, ranges, lists, steps, `L` and `#` as the
+library cronsim reads them, daylight saving by `backbone.wall`. The macros are crontab(5)'s. What other schedulers write is
 refused by name (`backbone.cron_dialects`).
 """
 
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
+from backbone import wall
 from backbone.cron_dialects import SEVEN, foreign_macro, foreign_term
 from backbone.errors import CronError
 
@@ -86,20 +87,31 @@ class Cron:
 
         Args:
             after: an aware time.
-            zone: whose wall clock the fields mean; a fire in a skipped hour comes right after it, a repeated one once.
+            zone: whose wall clock the fields mean; of five fixed ones a fire in a skipped hour comes right after it, and
+                one in a repeated hour once, while stars and seconds follow the clock.
         """
         try:
-            start = after.astimezone(zone)
-            end = start + HORIZON
+            begin = wall.time_before(after, zone)
+            end = after.astimezone(UTC) + HORIZON
         except OverflowError:
             raise CronError(f"{after.isoformat()} is too near the calendar's end", field="after") from None
-        return self._rising(start, end)
+        # The library is asked for naive times only: where a clock is put back by less than an hour, or not at a full hour,
+        # it leaves fires out in a zone, or never comes back.
+        times = CronSim(self._fields, begin)
+        moments = wall.shown(times, zone) if self._follows_the_clock() else wall.once(times, zone)
+        return self._between(after, end, moments)
 
-    def _rising(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        """Yield each moment once: where a clock is put on or back, the library may tell one again, or an earlier one."""
+    def _follows_the_clock(self) -> bool:
+        """Whether it means what a clock shows, rather than a time of day: Debian's wildcard jobs, and all with seconds."""
+        fields = self._fields.split()
+        return len(fields) == 6 or fields[0].startswith("*") or fields[1].startswith("*")
+
+    @staticmethod
+    def _between(after: datetime, end: datetime, fires: Iterator[datetime]) -> Iterator[datetime]:
+        """Yield each of these moments that is later than `after`, up to `end`, once."""
         # Two times of one zone are compared by what its clock shows, which is not their order where it is put back.
-        last, end = start.astimezone(UTC), end.astimezone(UTC)
-        for fire in CronSim(self._fields, start):
+        last = after.astimezone(UTC)
+        for fire in fires:
             moment = fire.astimezone(UTC)
             if moment > end:
                 return

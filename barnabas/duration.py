@@ -26,7 +26,10 @@ def read_duration(text: str, *, field: str) -> timedelta:
     units = [unit for _, unit in parts]
     if not parts or "".join(number + unit for number, unit in parts) != plain or len(set(units)) < len(units):
         raise UsageError(f"{text!r} is no duration; write it as 90s, 15m, 1h30m or 2d", field=field)
-    return sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
+    try:
+        return sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
+    except OverflowError:
+        raise UsageError(f"{text!r} is longer than the calendar", field=field) from None
 
 
 def told(duration: timedelta) -> str:

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from backbone.clock import now_ms
 from backbone.errors import BrokerUnavailableError, StoreUnavailableError
 from backbone.kafka import Producer, create_topics
+from backbone.lease import Lease
 from backbone.outcomes import OutcomeStore
 from backbone.presence import announce, who_is_there
 from backbone.redis import connect
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 
 SERVICE = "connectors"
 AGAIN_SECONDS = 0.5
+CHANGE_SECONDS = 10
+"""How long a change of a schedule waits for another one of the same schedule."""
 
 _log = structlog.get_logger()
 
@@ -143,7 +146,12 @@ async def running(config: Settings) -> AsyncIterator[Edge]:
             plugin.Services(
                 settings=config,
                 gateway=gateway,
-                schedules=Schedules(gateway, states, Lists(redis, config, schedules_of)),
+                schedules=Schedules(
+                    gateway,
+                    states,
+                    Lists(redis, config, schedules_of),
+                    lambda timer_id: Lease(redis, config, f"schedules:{timer_id}", wait=CHANGE_SECONDS, outage=0),
+                ),
                 letters=Letters(config, gateway, states, Lists(redis, config, letters_of), Audit(producer, now_ms)),
                 live=live,
                 readiness=readiness,

@@ -47,9 +47,12 @@ class Mark(msgspec.Struct, frozen=True, array_like=True, order=True):
         """
         try:
             padded = cursor + "=" * (-len(cursor) % 4)
-            return msgspec.msgpack.decode(base64.b64decode(padded, altchars="-_", validate=True), type=cls)
+            mark = msgspec.msgpack.decode(base64.b64decode(padded, altchars="-_", validate=True), type=cls)
         except (ValueError, msgspec.DecodeError):
-            raise RequestError("is no cursor of this edge: leave it out to begin anew", field="cursor") from None
+            mark = None
+        if mark is None or not 0 <= mark.at <= LATEST:
+            raise RequestError("is no cursor of this edge: leave it out to begin anew", field="cursor")
+        return mark
 
 
 class Lists:

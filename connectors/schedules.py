@@ -23,8 +23,9 @@ from schemas.records import Misfire, Task, Template, Timer
 from schemas.topics import TIMERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from backbone.lease import Lease
     from backbone.security.identity import Principal
     from connectors.gateway import Gateway
     from connectors.lists import Lists
@@ -68,10 +69,12 @@ class Page:
 class Schedules:
     """Makes timers of wishes, and reads what became of them."""
 
-    def __init__(self, gateway: Gateway, states: States, lists: Lists) -> None:
+    def __init__(self, gateway: Gateway, states: States, lists: Lists, changing: Callable[[str], Lease]) -> None:
+        """Make and read them; `changing` leases a schedule of that id: of two changes at once the later sees the former."""
         self._gateway = gateway
         self._states = states
         self._lists = lists
+        self._changing = changing
 
     async def put(self, principal: Principal, wish: Wish) -> TimerState:
         """Make a schedule; one of the same id is replaced.
@@ -86,7 +89,15 @@ class Schedules:
         """
         kind = await self._gateway.kinds.announced(wish.kind)
         payload = self._gateway.check(wish.kind, wish.payload, "task.payload")
-        earlier = await self._states.timer(wish.id) if wish.id is not None else None
+        if wish.id is None:
+            return await self._put(principal, wish, wish.tier or kind.tier, payload, None)
+        async with self._changing(wish.id):
+            earlier = await self._states.timer(wish.id)
+            return await self._put(principal, wish, wish.tier or kind.tier, payload, earlier)
+
+    async def _put(
+        self, principal: Principal, wish: Wish, tier: Tier, payload: bytes, earlier: TimerState | None
+    ) -> TimerState:
         if earlier and earlier.timer and earlier.timer.owner not in owners_of(principal):
             raise ScheduleTakenError(field="id")
         now = now_ms()
@@ -104,7 +115,7 @@ class Schedules:
             template=Template(
                 task=Task(
                     kind=wish.kind,
-                    tier=wish.tier or kind.tier,
+                    tier=tier,
                     owner=principal.owner,
                     tenant=principal.tenant,
                     payload=payload,
@@ -145,12 +156,13 @@ class Schedules:
         return await self._enable(principal, timer_id, enabled=True)
 
     async def _enable(self, principal: Principal, timer_id: str, *, enabled: bool) -> TimerState:
-        state = await self._still_to_fire(principal, timer_id)
-        timer = state.timer
-        if timer is None or timer.enabled is enabled:
-            return state
-        changed = msgspec.structs.replace(timer, enabled=enabled, since=now_ms(), revision=timer.revision + 1)
-        return await self._write(state, changed)
+        async with self._changing(timer_id):
+            state = await self._still_to_fire(principal, timer_id)
+            timer = state.timer
+            if timer is None or timer.enabled is enabled:
+                return state
+            changed = msgspec.structs.replace(timer, enabled=enabled, since=now_ms(), revision=timer.revision + 1)
+            return await self._write(state, changed)
 
     async def _still_to_fire(self, principal: Principal, timer_id: str) -> TimerState:
         state = await self.find(principal, timer_id)
@@ -221,10 +233,11 @@ class Schedules:
             StoreUnavailableError: Redis did not answer.
             BrokerUnavailableError: Kafka is away; nothing was removed.
         """
-        await self._still_to_fire(principal, timer_id)
-        self._gateway.need_broker()
-        place = await self._gateway.produce(TIMERS, timer_id, None)
-        await self._gateway.remember(Change(timer_id, None, place))
+        async with self._changing(timer_id):
+            await self._still_to_fire(principal, timer_id)
+            self._gateway.need_broker()
+            place = await self._gateway.produce(TIMERS, timer_id, None)
+            await self._gateway.remember(Change(timer_id, None, place))
 
 
 def _mark(fire: Fire) -> Mark:
@@ -283,3 +296,7 @@ def _check(timer: Timer) -> None:
         slots.check(timer)
     except TimerError as error:
         raise RequestError(error.message, field=error.field) from None
+    if timer.every is not None and timer.jitter > timer.every:
+        raise RequestError(
+            "is longer than the pause from one to the next: they would overtake one another", field="jitter"
+        )

@@ -6,20 +6,17 @@ first, so that one strange record is passed over and never met again where other
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from backbone.clock import to_ms
 from schemas.codec import CodecError
 from schemas.nesting import is_deep
-from schemas.records import DeadLetter, Fire, Task, TaskEvent, Timer
+from schemas.records import LAST_MS, DeadLetter, Fire, Task, TaskEvent, Timer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_FIRST, _LAST = to_ms(datetime.min.replace(tzinfo=UTC)), to_ms(datetime.max.replace(tzinfo=UTC))
 _TIMES: Mapping[type[msgspec.Struct], tuple[str, ...]] = {
     Task: ("created_at", "start_by", "deadline", "chain_deadline"),
     TaskEvent: ("at",),
@@ -50,8 +47,8 @@ def check(record: msgspec.Struct) -> None:
 
 
 def is_time(ms: int) -> bool:
-    """Whether milliseconds since the epoch lie in the years 1 to 9999."""
-    return _FIRST <= ms <= _LAST
+    """Whether milliseconds since the epoch are a time that records hold and a calendar shows: up to the year 9999."""
+    return 0 <= ms <= LAST_MS
 
 
 def read_document(document: bytes) -> Any:

@@ -62,7 +62,10 @@ def understand(text: str, now: datetime, zone: ZoneInfo) -> Understood:
         return Understood(sentence.of_every(interval * 1000), every=interval * 1000)
     fields = cron_of(said)
     if fields is None:
-        moment = moment_of(said, now, zone)
+        try:
+            moment = moment_of(said, now, zone)
+        except OverflowError:
+            raise refused("that is before the calendar's beginning or beyond the calendar's end") from None
         return Understood(sentence.of_moment(moment), at=moment)
     try:
         cron = Cron(fields)

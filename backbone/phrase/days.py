@@ -82,8 +82,13 @@ class Days(Cursor):
                 raise refused("of the weekdays of a month only the last one can be said in cron: `the last weekday`")
             self._put("days", [LAST_WEEKDAY], "on which day")
         else:
-            if not self._maybe("day", "days") and LAST in places:
+            named = self._maybe("day", "days")
+            if not named and LAST in places:
                 raise self._unexpected("`day`, `weekday` or a day of the week after `last`")
+            if named and self._said.again and places != [LAST] and self._peek.text not in {"of", *MONTH}:
+                raise refused(
+                    "of the month, or counted from some day? say `on the 2nd of every month`, or `every 48 hours`"
+                )
             self._put("days", places, "on which day")
         if self._maybe("of"):
             if self._maybe("the", "every", "each"):

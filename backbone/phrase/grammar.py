@@ -131,9 +131,11 @@ class _Reader(Days, Times):
             else:
                 self._day()
             return
+        begin = self._at
         first = self._time()
         if word == "between":
             self._expect("and")
         elif not self._dash():
             raise self._unexpected("`to`")
         self._put("window", (first, self._time()), "between which times")
+        self._check_halves(begin)

@@ -60,6 +60,7 @@ def moment_of(said: Said, now: datetime, zone: ZoneInfo) -> datetime:
 
     Raises:
         PhraseError: it is past, it does not exist in that zone, or it is not clear which one is meant.
+        OverflowError: no calendar has it.
     """
     here = now.astimezone(zone)
     if said.after is not None:
@@ -83,12 +84,9 @@ def _later(said: Said, here: datetime) -> datetime:
     days, seconds = said.after
     if days + seconds == 0:
         raise refused("in 0 is now: hand the task in by itself, without a schedule")
-    try:
-        day = here.replace(tzinfo=None) + timedelta(days=days)
-        begin = _unmistakable(day.replace(tzinfo=here.tzinfo)) if days else here
-        later = (begin.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(here.tzinfo)
-    except OverflowError:
-        raise refused("that is beyond the calendar's end") from None
+    day = here.replace(tzinfo=None) + timedelta(days=days)
+    begin = _unmistakable(day.replace(tzinfo=here.tzinfo)) if days else here
+    later = (begin.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(here.tzinfo)
     # To the full second, and never earlier than was said.
     return later if later.microsecond == 0 else later.replace(microsecond=0) + timedelta(seconds=1)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import time
+from itertools import pairwise
 
-from backbone.phrase.cursor import Cursor
+from backbone.phrase.cursor import END, Cursor
 from backbone.phrase.words import MONTH, NUMBER, UNIT, UNITS, refused
 
 _HOURS = {
@@ -32,6 +33,7 @@ class Times(Cursor):
         return token.kind == "clock" or token.text in {"noon", "midnight"}
 
     def _times(self) -> None:
+        begin = self._at
         found = [self._time()]
         while self._peek.text in {",", "&", "and"}:
             mark = self._at
@@ -41,7 +43,17 @@ class Times(Cursor):
                 self._at = mark
                 break
             found.append(self._time())
+        self._check_halves(begin)
         self._put("times", found, "at which time")
+
+    def _check_halves(self, begin: int) -> None:
+        """Refuse times of which only some say in which half of the day they are: `at 8 and 9 pm`, `between 1 and 5 pm`."""
+        read = self._tokens[begin : self._at]
+        times = [(token, after) for token, after in pairwise([*read, END]) if token.kind in {"number", "clock"}]
+        bare = [token for token, after in times if after.text not in {"am", "pm", "in"}]
+        for token in bare:
+            if len(bare) < len(times) and 1 <= int(token.text.partition(":")[0]) <= 12:
+                raise refused(f"`{token.text}`: in which half of the day? say `am` or `pm` of each time, or of none")
 
     def _time(self) -> time:
         token = self._peek

@@ -212,7 +212,8 @@ def _moment(text: str) -> datetime:
         raise UsageError(f"{text!r} is no time; write 2026-12-24T12:00+01:00", field="at") from None
     if moment.tzinfo is None:
         raise UsageError(
-            f"{text!r} has no offset; write {text}Z or {text}+01:00, or --when '24 December at noon' --tz Europe/Berlin",
+            f"{text!r} has no offset; write {moment.isoformat()}Z or {moment.isoformat()}+01:00, "
+            "or --when '24 December at noon' --tz Europe/Berlin",
             field="at",
         )
     return moment

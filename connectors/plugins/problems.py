@@ -40,6 +40,8 @@ STATUS = {
     "idempotency.conflict": HTTPStatus.CONFLICT,
     "broker.unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "store.unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "lease.timeout": HTTPStatus.SERVICE_UNAVAILABLE,
+    "lease.lost": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of each code; what is not here is the edge's own fault."""
 

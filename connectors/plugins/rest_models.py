@@ -24,7 +24,7 @@ Payload = Annotated[dict[str, Any], Field(description="What the kind wants: see 
 
 def _in_utc(value: datetime) -> datetime:
     if not is_time(to_ms(value)):
-        raise PydanticCustomError("time", "is before the year 1 or after the year 9999 in UTC")
+        raise PydanticCustomError("time", "is before the year 1970 or after the year 9999 in UTC")
     return value
 
 
@@ -107,7 +107,9 @@ class ScheduleBody(Body):
     )
     at: Instant | None = Field(None, description="Once, at this time; with an offset from UTC.")
     cron: str | None = Field(None, max_length=200, description="Five fields, or six with seconds first.")
-    tz: str | None = Field(None, max_length=64, description="Time zone of `when` and `cron`; UTC by default.")
+    tz: str | None = Field(
+        None, min_length=1, max_length=64, description="Time zone of `when` and `cron`; UTC by default."
+    )
     every: float | None = Field(None, ge=0.001, le=MAX_SECONDS, description="Seconds from one to the next.")
     id: ScheduleId | None = Field(None, description="The same id replaces the schedule.")
     jitter: float = Field(0, ge=0, le=MAX_SECONDS, description="Seconds by which each may be late, at random.")

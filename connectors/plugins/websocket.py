@@ -176,7 +176,7 @@ def _submission(frame: frames.Submit | frames.Ask) -> Submission:
             raise RequestError(f"is 1 to {MAX_KEY} characters long", field=name)
     if isinstance(frame, frames.Submit):
         if frame.deadline is not None and not is_time(to_ms(frame.deadline)):
-            raise RequestError("is before the year 1 or after the year 9999 in UTC", field="deadline")
+            raise RequestError("is before the year 1970 or after the year 9999 in UTC", field="deadline")
         return Submission(
             kind=frame.kind,
             payload=frame.payload,

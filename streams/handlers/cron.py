@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from backbone import when
-from backbone.cron import Cron, read_zone
+from backbone.cron import HORIZON, Cron, read_zone
 from backbone.errors import CronError, PhraseError
 from schemas.tiers import Tier
 from streams.errors import PayloadError
@@ -119,6 +119,6 @@ def _fires(understood: Understood, after: datetime, zone: ZoneInfo) -> Iterator[
         yield understood.at
     elif understood.every is not None:
         fire = after.astimezone(UTC)
-        while True:
-            fire += timedelta(milliseconds=understood.every)
+        end = fire + HORIZON
+        while (fire := fire + timedelta(milliseconds=understood.every)) <= end:
             yield fire.astimezone(zone)

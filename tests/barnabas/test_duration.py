@@ -34,6 +34,12 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     assert caught.value.field == "every"
 
 
+@pytest.mark.parametrize("text", ["999999999w", "999999999d999999999h"])
+def test_what_no_calendar_holds_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="longer than the calendar"):
+        read_duration(text, field="every")
+
+
 @given(st.integers(0, 10**12))
 def test_what_is_told_is_read_again(milliseconds: int) -> None:
     duration = timedelta(milliseconds=milliseconds)

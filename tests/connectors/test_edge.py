@@ -237,6 +237,7 @@ BAD = [
     (b"[]", 422, "request.invalid", "body"),
     (b'"x"', 422, "request.invalid", "body"),
     ({**ECHO, "deadline": "0001-01-01T00:00:00+14:00"}, 422, "request.invalid", "deadline"),
+    ({**ECHO, "deadline": "1969-12-31T23:59:59Z"}, 422, "request.invalid", "deadline"),
     (
         {"kind": "llm.chat", "payload": {"messages": json.loads("[" * 300 + "]" * 300)}},
         422,
@@ -264,6 +265,7 @@ async def test_a_bad_submit_names_its_field(edge, body, status, code, field):
         ({"type": "submit", "kind": "no.such", "payload": {}}, "kind.unknown", "kind"),
         ({"type": "submit", "kind": "test.echo", "payload": {"x": 1}, "teir": 1}, "request.invalid", None),
         ({"type": "submit", **ECHO, "deadline": "9999-12-31T23:59:59-14:00"}, "request.invalid", "deadline"),
+        ({"type": "submit", **ECHO, "deadline": "1969-12-31T23:59:59Z"}, "request.invalid", "deadline"),
         ({"type": "ask", "prompt": "x", "messages": []}, "request.invalid", "prompt"),
         ({"type": "ask", "prompt": "x", "options": {"messages": []}}, "request.invalid", "options.messages"),
         ({"type": "ask", "prompt": "x", "tier": "no"}, "request.invalid", "tier"),

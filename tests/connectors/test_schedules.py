@@ -9,6 +9,7 @@ import pytest
 from backbone.clock import now_ms
 from backbone.ids import new_id
 from backbone.redis import connect, key
+from connectors.lists import Mark
 from connectors.schedule_list import MAX_HISTORY
 from connectors.state import Place
 from connectors.states import Change, States
@@ -90,6 +91,11 @@ async def test_a_schedule_says_what_was_understood(edge, services, wish, kept, w
         ({"every": 60, "max_late": -1}, "max_late", "0"),
         ({"every": 60, "jitter": -1}, "jitter", "0"),
         ({"every": 60, "id": "a/history"}, "id", "/history"),
+        ({"every": 60, "jitter": 61}, "jitter", "overtake"),
+        ({"at": "1969-12-31T23:59:59Z"}, "at", "1970"),
+        ({"when": "1 January 0001 at 0:30", "tz": "Europe/Berlin"}, "when", "calendar's beginning"),
+        ({"when": "31 December 9999 at 23:30", "tz": "America/New_York"}, "when", "calendar's end"),
+        ({"cron": "@daily", "tz": ""}, "tz", "at least 1"),
     ],
 )
 async def test_a_schedule_that_makes_no_sense_names_its_field(edge, services, wish, field, says):
@@ -123,6 +129,25 @@ async def test_pause_and_resume_write_what_the_timer_service_reads(edge, service
     for act in ("pause", "resume"):
         gone = await edge.http.post(f"{path}/{act}")
         assert (gone.status_code, gone.json()["code"]) == (404, "schedule.unknown")
+
+
+async def test_of_two_changes_at_once_neither_is_lost(edge, services):
+    for number in range(20):
+        path = f"/v1/schedules/at-once-{number}"
+        await made(edge, id=path.rpartition("/")[2], every=86_400)
+        await asyncio.gather(made(edge, id=path.rpartition("/")[2], cron="@daily"), edge.http.post(f"{path}/pause"))
+        state = (await edge.http.get(path)).json()
+        assert state["cron"] == "@daily"
+        other = "pause" if state["enabled"] else "resume"
+        removed, _ = await asyncio.gather(edge.http.delete(path), edge.http.post(f"{path}/{other}"))
+        assert removed.status_code == 204
+        assert (await edge.http.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize("at", [2**64 - 1, -1])
+async def test_a_cursor_of_a_time_that_no_list_has_is_refused(edge, services, at):
+    response = await edge.http.get("/v1/schedules", params={"cursor": Mark(at, "x").cursor()})
+    assert (response.status_code, response.json()["field"]) == (400, "cursor")
 
 
 async def test_the_list_is_of_one_s_own_the_newest_first(settings, services, tmp_path):

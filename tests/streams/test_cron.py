@@ -87,6 +87,10 @@ class TestCronParse(HandlerContract):
         with pytest.raises(PayloadError, match="calendar's end"):
             await handler.run(read(handler, payload), context())
 
+    async def test_an_interval_s_fires_end_with_a_century(self, handler):
+        result = await handler.run(read(handler, {"expression": "every 3650 days", "count": 1000}), context())
+        assert len(result.fires) == 10
+
     async def test_after_comes_before_now(self, handler):
         payload = {"expression": "@daily", "after": "2030-01-01T12:00:00+01:00", "count": 1}
         result = await handler.run(read(handler, payload), context())
@@ -271,6 +275,38 @@ def _set(low, high):
     return st.lists(terms, min_size=1, max_size=3).map(
         lambda rows: (",".join(text for text, _ in rows), set().union(*(values for _, values in rows)))
     )
+
+
+@pytest.mark.parametrize(
+    ("zone", "begin"),
+    [
+        ("Europe/Berlin", "2026-03-28T16:00:00+00:00"),
+        ("Europe/Berlin", "2026-10-24T16:00:00+00:00"),
+        ("Australia/Lord_Howe", "2026-10-03T06:00:00+00:00"),  # by half an hour
+        ("Australia/Lord_Howe", "2026-04-04T06:00:00+00:00"),
+        ("America/Havana", "2026-11-01T00:00:00+00:00"),  # over midnight
+        ("America/St_Johns", "2006-10-28T18:00:00+00:00"),  # at one minute past midnight
+        ("Antarctica/Troll", "2026-10-24T16:00:00+00:00"),  # by two hours
+        ("Pacific/Apia", "2011-12-29T16:00:00+00:00"),  # by a day
+    ],
+)
+@given(st.data())
+def test_where_the_clock_is_put_on_or_back_it_means_what_debian_s_cron_does(zone, begin, data):
+    """Held against a cron that wakes up each minute: fixed times follow a clock that never goes back, stars the real one."""
+    minute = data.draw(st.sampled_from([("45", {45}), ("*", set(range(60)))]) | _set(0, 59))
+    hour = data.draw(st.sampled_from([("1-2", {1, 2}), ("*", set(range(24)))]) | _set(0, 23))
+    wildcard = minute[0].startswith("*") or hour[0].startswith("*")
+    start = datetime.fromisoformat(begin)
+    expected, reached = [], start.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+    for moment in (start + timedelta(minutes=past) for past in range(1, 36 * 60 + 1)):
+        shows = moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+        passed = max(0, (shows - reached) // timedelta(minutes=1))
+        reached = max(reached, shows)
+        times = [shows] if wildcard else [shows - timedelta(minutes=back) for back in range(passed)]
+        if any(time.minute in minute[1] and time.hour in hour[1] for time in times):
+            expected.append(moment)
+    found = Cron(f"{minute[0]} {hour[0]} * * *").fires(start, ZoneInfo(zone))
+    assert [fire.astimezone(UTC) for fire in takewhile(lambda fire: fire.astimezone(UTC) <= moment, found)] == expected
 
 
 @given(_set(0, 59), _set(0, 23), _set(1, 31), _set(1, 12), _set(0, 7), st.integers(0, 4 * 366))
