@@ -15,7 +15,7 @@ slot goes without an outcome.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import chain, groupby, islice, pairwise
 from typing import TYPE_CHECKING
 
 from backbone.clock import to_datetime
@@ -98,25 +98,31 @@ def slots_after(timer: Timer, after: int) -> Iterator[int]:
             yield int(moment.timestamp() * 1000)
 
 
-def due_at(timer: Timer, slot: int) -> int:
-    """Return when a slot is to be fired: with jitter, a while after it that is always the same for the same slot."""
-    return slot + int(timer.jitter * fraction_of(timer.id, slot)) if timer.jitter else slot
+def dues_after(timer: Timer, after: int) -> Iterator[tuple[int, int]]:
+    """Yield the slots of a checked timer that are later than `after`, in order, each with when it is to be fired.
+
+    With jitter, that is a while after the slot, and before the next one, that is always the same for the same slot.
+    """
+    if not timer.jitter:
+        yield from ((slot, slot) for slot in slots_after(timer, after))
+        return
+    ahead: Iterator[int | None] = chain(slots_after(timer, after), (None,))
+    for slot, following in pairwise(ahead):
+        if slot is not None:
+            room = timer.jitter if following is None else min(timer.jitter, following - slot)
+            yield slot, slot + int(room * fraction_of(timer.id, slot))
 
 
 def next_due(timer: Timer, after: int) -> int | None:
     """Return when the first slot later than `after` is to be dealt with, or None if there is none (while paused)."""
-    slot = next(slots_after(timer, after), None)
-    if slot is None:
-        return None
-    due = due_at(timer, slot)
-    return None if _waits(timer, due) else due
+    _, due = next(dues_after(timer, after), (None, None))
+    return None if due is None or _waits(timer, due) else due
 
 
 def decide(timer: Timer, after: int, now: int) -> list[Decision]:
     """Return what becomes of the slots later than `after` that are due, in order; of the first `MOST` if there are more."""
     owed: list[tuple[int, int]] = []
-    for slot in islice(slots_after(timer, after), MOST):
-        due = due_at(timer, slot)
+    for slot, due in islice(dues_after(timer, after), MOST):
         if due > now or _waits(timer, due):
             break
         owed.append((slot, due))

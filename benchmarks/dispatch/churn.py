@@ -1,6 +1,6 @@
-"""What a worker that joins, is killed or stops cleanly does to the tasks around it: how long they wait, what runs twice.
+"""What a worker that is killed, joins or stops cleanly does to the tasks around it: how long they wait, what runs twice.
 
-Two workers share a tier and tasks flow at a steady pace; each handing-over to a handler leaves a line in a file.
+One worker, then two, share a tier and tasks flow at a steady pace; each handing-over to a handler leaves a line in a file.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ AFTER_SECONDS = 3.0
 class Change(StrEnum):
     """What happens to the fleet."""
 
+    RESTART = "a lone worker is killed (-9) and started again"
     JOIN = "a worker joins"
-    KILL = "a worker is killed (-9)"
+    KILL = "one of two workers is killed (-9)"
+    """and the other takes its tasks over."""
     STOP = "a worker stops cleanly"
 
 
@@ -85,7 +87,7 @@ class Flow(threading.Thread):
 
 
 def effects(system: System, folder: Path, pace: Pace, limit: float) -> dict[str, list[Effect]]:
-    """Let a second worker join and be killed, and another join and stop, and return what each did.
+    """Kill and start the worker, let a second one join and be killed, another join and stop; return what each did.
 
     Args:
         system: with one worker of the urgent tier, as it has afterwards.
@@ -98,17 +100,25 @@ def effects(system: System, folder: Path, pace: Pace, limit: float) -> dict[str,
         system.add_worker(Tier.URGENT)
 
     def kill(log: Path) -> None:
-        second = system.workers[Tier.URGENT].pop()
-        pids = set(second.tree())
+        latest = system.workers[Tier.URGENT].pop()
+        pids = set(latest.tree())
         seen = len(handed(log))
         while not any(each.pid in pids for each in handed(log)[seen:]):
             time.sleep(0.001)
-        second.kill()  # a task is in its hands now
+        latest.kill()  # a task is in its hands now
+
+    def restart(log: Path) -> None:
+        kill(log)
+        system.add_worker(Tier.URGENT)
 
     def stop(_log: Path) -> None:
         system.workers[Tier.URGENT].pop().stop()
 
-    changes = [(Change.JOIN, join), (Change.KILL, kill), (Change.JOIN, join), (Change.STOP, stop)]
+    changes = [
+        (Change.RESTART, restart),
+        *((Change.JOIN, join), (Change.KILL, kill)),
+        *((Change.JOIN, join), (Change.STOP, stop)),
+    ]
     found: dict[str, list[Effect]] = {change: [] for change in Change}
     for number, (kind, change) in enumerate(changes):
         log = folder / f"{number}.handed"

@@ -34,7 +34,7 @@ class Size:
         per_second: at which they come.
         backlog: tasks that batch and low hold each.
         trivial: trivial tasks a round.
-        cycles: times that a worker joins, is killed, joins and stops.
+        cycles: times that the fleet changes in each way.
         patience: seconds that tasks may take after a change of the fleet.
     """
 

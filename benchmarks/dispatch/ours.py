@@ -108,9 +108,10 @@ class Barnabas(System):
             "brokers": [kafka],
         }
 
-    def command(self, tier: Tier) -> tuple[list[str], Mapping[str, str]]:
-        """As in the container image."""
-        return [sys.executable, "-m", "streams", "--tier", tier], self._environment
+    def command(self, tier: Tier, *, lone: bool) -> tuple[list[str], Mapping[str, str]]:
+        """As in the container image; a lone one is a static member, as in the local stack."""
+        instance = {"BARNABAS_GROUP_INSTANCE": f"lone-{tier}"} if lone else {}
+        return [sys.executable, "-m", "streams", "--tier", tier], {**self._environment, **instance}
 
     def close(self) -> None:
         """End all."""

@@ -74,7 +74,7 @@ class Celery(System):
         workers = [worker.pid for fleet in self.workers.values() for worker in fleet]
         return {"workers": workers, "brokers": [self._server.pid]}
 
-    def command(self, tier: Tier) -> tuple[list[str], Mapping[str, str]]:
+    def command(self, tier: Tier, *, lone: bool) -> tuple[list[str], Mapping[str, str]]:  # noqa: ARG002 - all are alike
         """As in "Routing Tasks" of Celery's user guide."""
         servers = ["-b", self._url, "--result-backend", self._url]
         worker = ["worker", "-Q", tier.value, "-n", f"{tier}-{time.monotonic_ns()}@%h", "-c", "1", "-l", "WARNING"]

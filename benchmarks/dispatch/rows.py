@@ -96,7 +96,7 @@ def _changes(ours: Results, peer: Results) -> list[Row]:
 
     made = []
     for change in Change:
-        killed = change is Change.KILL
+        killed = change in {Change.KILL, Change.RESTART}
         made += [
             worst("longest wait, s", change, lambda effect: effect.pause, SESSION_SECONDS if killed else None),
             worst("tasks handed out twice", change, lambda effect: effect.repeats, None if killed else 0),

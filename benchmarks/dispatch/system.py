@@ -123,8 +123,8 @@ class System(ABC):
         """Return the processes by role: `workers` (with what decides outcomes) and `brokers`."""
 
     @abstractmethod
-    def command(self, tier: Tier) -> tuple[list[str], Mapping[str, str]]:
-        """Return the command line of a worker of the tier, and its environment."""
+    def command(self, tier: Tier, *, lone: bool) -> tuple[list[str], Mapping[str, str]]:
+        """Return the command line of a worker of the tier, and its environment; `lone`: the tier has no other."""
 
     def drop(self, tiers: Sequence[Tier]) -> bool:  # noqa: ARG002 - of those who can
         """Take the backlogs of tiers away, if there is a way to, and return whether they are gone."""
@@ -138,7 +138,7 @@ class System(ABC):
         """Start one more worker of a tier."""
         fleet = self.workers.setdefault(tier, [])
         number = len(list(self.folder.glob("*.log")))
-        worker = Worker(*self.command(tier), self.folder / f"{tier}-{number}.log")
+        worker = Worker(*self.command(tier, lone=not fleet), self.folder / f"{tier}-{number}.log")
         fleet.append(worker)
         if wait:
             self.until_ready(tier)

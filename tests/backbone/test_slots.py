@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import islice
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -51,11 +51,21 @@ class TestSlots:
         assert local(first, "Europe/Berlin") == "2026-03-29T08:30:00+02:00"
         assert second - first == 24 * HOUR
 
-    @given(jitter=st.integers(1, HOUR), slot=st.integers(0, 2**45))
-    def test_jitter_is_bounded_and_the_same_each_time(self, jitter, slot):
+    @given(jitter=st.integers(1, HOUR), after=st.integers(0, 2**40))
+    def test_jitter_is_bounded_and_the_same_each_time(self, jitter, after):
         spread = timer(every=HOUR, jitter=jitter)
-        assert 0 <= slots.due_at(spread, slot) - slot < jitter
-        assert slots.due_at(spread, slot) == slots.due_at(spread, slot)
+        some = list(islice(slots.dues_after(spread, NOON + after), 5))
+        assert all(0 <= due - slot < jitter for slot, due in some)
+        assert list(islice(slots.dues_after(spread, some[0][0]), 4)) == some[1:]
+
+    @pytest.mark.parametrize("often", [{"every": MINUTE}, {"cron": "* 8-9 * * *"}])
+    def test_no_slot_is_overtaken_by_the_next_whatever_the_jitter(self, often):
+        some = list(islice(slots.dues_after(timer(**often, jitter=HOUR), NOON), 300))
+        assert all(due < following for (_, due), (following, _) in pairwise(some))
+
+    def test_the_only_slot_has_all_its_jitter(self):
+        spread = [next(slots.dues_after(timer(str(n), at=NOON, jitter=HOUR), 0))[1] for n in range(50)]
+        assert HOUR // 2 < max(spread) - NOON < HOUR
 
     @pytest.mark.parametrize(
         ("fields", "field"),
@@ -173,8 +183,7 @@ class TestPause:
 
     def test_jitter_counts_a_slot_to_the_pause_by_when_it_would_have_fired(self):
         spread = timer(every=MINUTE, jitter=MINUTE)
-        slot = NOON + MINUTE
-        due = slots.due_at(spread, slot)
+        _, due = next(slots.dues_after(spread, NOON))
         assert slots.decide(timer(every=MINUTE, jitter=MINUTE, enabled=False, since=due), NOON, due + MINUTE) == []
         before, *_ = slots.decide(timer(every=MINUTE, jitter=MINUTE, since=due), NOON, due)
         after, *_ = slots.decide(timer(every=MINUTE, jitter=MINUTE, since=due + 1), NOON, due)
@@ -196,7 +205,8 @@ def test_no_slot_is_missing_and_none_has_two_outcomes(every, gap, misfire, limit
         decided += made
         after = made[-1].last
     accounted = [slot for one in decided for slot in range(one.slot, one.last + 1, every)]
-    owed = [slot for slot in range(NOON + every, now + 1, every) if slots.due_at(some, slot) <= now]
+    dues = dict(islice(slots.dues_after(some, NOON), gap // every + 1))
+    owed = [slot for slot in range(NOON + every, now + 1, every) if dues[slot] <= now]
     assert accounted == owed
     assert all(one.count == (one.last - one.slot) // every + 1 for one in decided)
     late = [one for one in decided if one.outcome is FireOutcome.LATE]
