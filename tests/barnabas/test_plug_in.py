@@ -45,7 +45,8 @@ async def house(stack: LocalStack, installed: Path, tmp_path_factory):
     settings = await apart(stack.settings, "plug-in-tests")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(installed))
-        async with beside(settings, tmp_path_factory.mktemp("house") / "home", "streams-realtime", "edge") as running:
+        home = tmp_path_factory.mktemp("house") / "home"
+        async with beside(settings, home, "streams-realtime", "edge", edge_port=0) as running:
             yield running
 
 

@@ -114,6 +114,16 @@ class Socket:
         await self.say(**frame)
         return await self.hear(expected)
 
+    async def hear_tokens(self, index: int, count: int, limit: float = 20) -> str:
+        """Return the text of so many tokens from an index; they are held against holes and repeats."""
+        text, end = "", index + count
+        while index < end:
+            frame = await self.hear("tokens", limit)
+            assert frame["index"] == index
+            index += frame["count"]
+            text += frame["text"]
+        return text
+
     async def hear_all(self, limit: float = 20) -> tuple[str, list[Any]]:
         """Return the text and the events until a terminal one; indexes are held against holes and repeats."""
         text, count, events = "", 0, []

@@ -115,15 +115,12 @@ async def test_a_client_that_reads_too_slowly_is_dropped_and_slows_nobody(settin
             task = task_of(receipt)
             claim = await services.claim(task)
 
-            async def write():
-                await services.tokens(task, claim, 0, *(["x" * 50_000] * 500))
-                await services.say(task, Status.SUCCEEDED, claim=claim, tokens=500, result=b"{}")
-
-            writing = asyncio.create_task(write())
-            text, events = await quick.hear_all(limit=60)
-            await writing
-            assert len(text) == 500 * 50_000
-            assert events[-1]["status"] == "succeeded"
+            # No faster than the quick one reads, which shares this process with whoever writes.
+            for index in range(0, 500, 20):
+                await services.tokens(task, claim, index, *(["x" * 50_000] * 20))
+                assert len(await quick.hear_tokens(index, 20, limit=60)) == 20 * 50_000
+            await services.say(task, Status.SUCCEEDED, claim=claim, tokens=500, result=b"{}")
+            assert (await quick.hear("event"))["status"] == "succeeded"
 
             async def dropped():
                 return 'barnabas_edge_connections{protocol="websocket"} 1.0' in (await edge.http.get("/metrics")).text

@@ -247,7 +247,7 @@ async def run(settings, pool):
     async def say(record):
         """Nobody listens."""
 
-    async def run(do, seconds=60.0, **fields):
+    async def run(do, seconds=30.0, **fields):
         mine = Settings(handler_timeout=seconds)
         dispatcher = Dispatcher(
             settings=mine,
