@@ -163,7 +163,7 @@ async def create_topics(settings: Settings) -> list[str]:
 def _create_topics(settings: Settings) -> list[str]:
     admin = AdminClient(librdkafka_config(settings))
     try:
-        existing = admin.list_topics(timeout=10).topics
+        existing = admin.list_topics(timeout=5).topics
         missing = [
             NewTopic(
                 name_of(settings, topic),

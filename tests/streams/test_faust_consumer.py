@@ -245,6 +245,7 @@ async def test_what_a_coroutine_raises_at_its_first_step_is_raised_and_the_other
         gc.collect()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 async def test_thousands_of_tasks_outlive_workers_that_join_stop_and_die(stack, settings, tmp_path):
     (tmp_path / "ours").mkdir()
