@@ -8,11 +8,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from barnabas import output
+from barnabas.commands.listing import Limit, show_list
 from barnabas.commands.work import Json, with_client
 from barnabas.errors import EdgeError, UsageError
 from barnabas.exit_codes import ExitCode
@@ -47,25 +48,26 @@ class Which(StrEnum):
 
 @dataclass(frozen=True)
 class _Filters:
+    """What was typed to choose letters by."""
+
     kind: str | None
     code: str | None
-    since: datetime | None
-    before: datetime | None
+    since: str | None
+    before: str | None
 
-    @classmethod
-    def read(cls, kind: str | None, code: str | None, since: str | None, before: str | None) -> _Filters:
-        """Return what was typed.
+    def read(self) -> dict[str, Any]:
+        """Return them as the client takes them.
 
         Raises:
             UsageError: a time is none.
         """
         now = datetime.now(UTC)
-        return cls(
-            kind,
-            code,
-            None if since is None else read_time(since, now=now, field="since"),
-            None if before is None else read_time(before, now=now, field="before"),
-        )
+        return {
+            "kind": self.kind,
+            "code": self.code,
+            "since": None if self.since is None else read_time(self.since, now=now, field="since"),
+            "before": None if self.before is None else read_time(self.before, now=now, field="before"),
+        }
 
     def __bool__(self) -> bool:
         return any(given is not None for given in (self.kind, self.code, self.since, self.before))
@@ -79,25 +81,16 @@ def list_letters(
     since: Since = None,
     before: Before = None,
     status: Annotated[Which, typer.Option(help="By what was done with them.")] = Which.WAITING,
-    limit: Annotated[int, typer.Option(min=0, help="The most to list; 0 lists all.")] = 50,
+    limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """List dead letters, the newest first: those with which nothing was done yet, unless --status says others."""
 
     async def work(client: Client) -> None:
-        found: list[DeadLetter] = []
         wanted = None if status is Which.ALL else status.value
-        filters = _Filters.read(kind, code, since, before)
-        async with aclosing(client.dead_letters(status=wanted, **vars(filters))) as letters:
-            async for letter in letters:
-                if limit and len(found) == limit:
-                    output.note(f"there are more than these {limit}: --limit 0 lists all")
-                    break
-                found.append(letter)
-                if not output.pretty(as_json):
-                    output.line(letter)
-        if output.pretty(as_json):
-            output.rows(("dead since", "id", "kind", "tier", "tried", "code", "why", ""), [_row(one) for one in found])
+        found = client.dead_letters(status=wanted, **_Filters(kind, code, since, before).read())
+        headings = ("dead since", "id", "kind", "tier", "tried", "code", "why", "")
+        await show_list(found, headings, _row, limit=limit, as_json=as_json)
 
     with_client(work, as_json=as_json)
 
@@ -128,20 +121,14 @@ def replay(
     By filters, those are replayed with which nothing was done yet, and by nobody else meanwhile.
     """
 
-    async def work(client: Client) -> None:
-        async def one(letter: str) -> None:
-            receipt = await client.replay(letter, once=not letters)
-            if as_json:
-                output.line({"letter": letter, "task": receipt.id})
-            else:
-                output.piece(f"{receipt.id}\n")
+    async def one(client: Client, letter: str) -> None:
+        receipt = await client.replay(letter, once=not letters)
+        if as_json:
+            output.line({"letter": letter, "task": receipt.id})
+        else:
+            output.piece(f"{receipt.id}\n")
 
-        filters = _Filters.read(kind, code, since, before)
-        _check(letters, filters, yes=yes, as_json=as_json)
-        chosen = letters or [letter.id for letter in await _matching(client, filters) if letter.kind is not None]
-        await _each(chosen, one, "replay", yes=yes or bool(letters), as_json=as_json)
-
-    with_client(work, as_json=as_json)
+    _for_chosen(letters, _Filters(kind, code, since, before), "replay", one, yes=yes, as_json=as_json)
 
 
 @app.command()
@@ -157,16 +144,29 @@ def drop(
 ) -> None:
     """Put dead letters aside for good. By filters, those with which nothing was done yet."""
 
-    async def work(client: Client) -> None:
-        async def one(letter: str) -> None:
-            await client.drop(letter)
-            if as_json:
-                output.line({"dropped": letter})
+    async def one(client: Client, letter: str) -> None:
+        await client.drop(letter)
+        if as_json:
+            output.line({"dropped": letter})
 
-        filters = _Filters.read(kind, code, since, before)
-        _check(letters, filters, yes=yes, as_json=as_json)
-        chosen = letters or [letter.id for letter in await _matching(client, filters)]
-        await _each(chosen, one, "drop", yes=yes or bool(letters), as_json=as_json)
+    _for_chosen(letters, _Filters(kind, code, since, before), "drop", one, yes=yes, as_json=as_json)
+
+
+def _for_chosen(
+    ids: list[str] | None,
+    filters: _Filters,
+    verb: Literal["replay", "drop"],
+    act: Callable[[Client, str], Awaitable[None]],
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Do something with the letters that were named, or with those that match and wait, the oldest first."""
+
+    async def work(client: Client) -> None:
+        _check(ids, filters, yes=yes, as_json=as_json)
+        chosen = ids or [letter.id for letter in await _waiting(client, filters) if _can(verb, letter)]
+        await _each(client, [*dict.fromkeys(chosen)], verb, act, ask=not (yes or ids), as_json=as_json)
 
     with_client(work, as_json=as_json)
 
@@ -185,25 +185,35 @@ def _check(letters: list[str] | None, filters: _Filters, *, yes: bool, as_json: 
         raise UsageError("give --yes: in a pipe or with --json nobody is asked", field="yes")
 
 
-async def _matching(client: Client, filters: _Filters) -> list[DeadLetter]:
+async def _waiting(client: Client, filters: _Filters) -> list[DeadLetter]:
     """Return the letters with which nothing was done yet, the oldest first."""
-    async with aclosing(client.dead_letters(status=Which.WAITING.value, **vars(filters))) as letters:
+    async with aclosing(client.dead_letters(status=Which.WAITING.value, **filters.read())) as letters:
         return [letter async for letter in letters][::-1]
 
 
+def _can(verb: Literal["replay", "drop"], letter: DeadLetter) -> bool:
+    """Whether a letter found by filters is meant: a record that could not be read holds no task to replay."""
+    return verb == "drop" or letter.kind is not None
+
+
 async def _each(
-    letters: list[str], act: Callable[[str], Awaitable[None]], verb: str, *, yes: bool, as_json: bool
+    client: Client,
+    letters: list[str],
+    verb: str,
+    act: Callable[[Client, str], Awaitable[None]],
+    *,
+    ask: bool,
+    as_json: bool,
 ) -> None:
     """Do something with each letter; one that refuses does not keep the others from it.
 
     Raises:
         typer.Exit: some refused, and were told.
     """
-    letters = [*dict.fromkeys(letters)]
     if not letters:
         output.note(f"there is none to {verb}")
         return
-    if not yes:
+    if ask:
         typer.confirm(f"{verb.capitalize()} {_count(len(letters))}?", abort=True, err=True)
     refused, said = 0, time.monotonic()
     for number, letter in enumerate(letters):
@@ -211,7 +221,7 @@ async def _each(
             output.note(f"{number} of {len(letters)} …")
             said = time.monotonic()
         try:
-            await act(letter)
+            await act(client, letter)
         except EdgeError as error:
             if error.retryable or len(letters) == 1:
                 raise

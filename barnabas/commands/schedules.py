@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 
 from barnabas import output
+from barnabas.commands.listing import Limit, show_list
 from barnabas.commands.work import Json, TierOption, with_client
 from barnabas.duration import read_duration, told
 from barnabas.errors import UsageError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Tasks that are made later, or again and again.")
 
 Id = Annotated[str, typer.Argument(help="The schedule's id.")]
-Limit = Annotated[int, typer.Option(min=0, help="The most to list; 0 lists all.")]
 
 
 class Misfire(StrEnum):
@@ -88,17 +87,8 @@ def list_schedules(*, limit: Limit = 50, as_json: Json = False) -> None:
     """List the schedules that are still to fire, the newest first."""
 
     async def work(client: Client) -> None:
-        found: list[Schedule] = []
-        async with aclosing(client.schedules()) as schedules:
-            async for schedule in schedules:
-                if limit and len(found) == limit:
-                    output.note(f"there are more than these {limit}: --limit 0 lists all")
-                    break
-                found.append(schedule)
-                if not output.pretty(as_json):
-                    output.line(schedule)
-        if output.pretty(as_json):
-            output.rows(("id", "what", "when", "next", "last", ""), [_row(one) for one in found])
+        headings = ("id", "what", "when", "next", "last", "")
+        await show_list(client.schedules(), headings, _row, limit=limit, as_json=as_json)
 
     with_client(work, as_json=as_json)
 
@@ -163,18 +153,10 @@ def history(schedule: Id, *, limit: Limit = 50, as_json: Json = False) -> None:
     """Show what became of a schedule's slots, the newest first; skipped ones by their range."""
 
     async def work(client: Client) -> None:
-        found: list[Fire] = []
-        async with aclosing(client.schedule_history(schedule)) as fires:
-            async for fire in fires:
-                if limit and len(found) == limit:
-                    output.note(f"there are more than these {limit}: --limit 0 shows all")
-                    break
-                found.append(fire)
-                if not output.pretty(as_json):
-                    output.line(fire)
-        if output.pretty(as_json):
-            zone = _zone((await client.schedule_state(schedule)).tz)
-            output.rows(("slot", "to", "outcome", "task"), [_fire(one, zone) for one in found])
+        zone = _zone((await client.schedule_state(schedule)).tz) if output.pretty(as_json) else None
+        headings = ("slot", "to", "outcome", "task")
+        fires = client.schedule_history(schedule)
+        await show_list(fires, headings, lambda fire: _fire(fire, zone), limit=limit, as_json=as_json)
 
     with_client(work, as_json=as_json)
 
