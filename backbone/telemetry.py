@@ -8,6 +8,7 @@ import logging
 import sys
 import threading
 import time
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -113,7 +114,9 @@ class HealthServer:
     def start(self) -> None:
         """Begin to answer, if there is a port."""
         if self._server:
-            threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+            # A stop waits for its next look.
+            serve = partial(self._server.serve_forever, poll_interval=0.1)
+            threading.Thread(target=serve, name="health", daemon=True).start()
 
     def stop(self) -> None:
         """Close the port."""
