@@ -85,7 +85,6 @@ def test_a_snapshot_keeps_no_words_of_people():
     assert (plain["task"]["id"], plain["error"]["code"], plain["task"]["payload"]) == ("t", "mail.broken", "***")
 
 
-@pytest.mark.stack
 async def test_the_chain_holds_the_hashes_of_the_bytes_that_lie_in_kafka(stack):
     from aiokafka import AIOKafkaConsumer
 

@@ -6,7 +6,6 @@ import asyncio
 import socket
 from contextlib import suppress
 
-import pytest
 from structlog.testing import capture_logs
 
 from backbone.cancellations import listen
@@ -14,8 +13,6 @@ from schemas.records import Cancel
 from schemas.topics import CANCELLATIONS
 from tests.barnabas.tools import Cable
 from tests.support import produce, until
-
-pytestmark = pytest.mark.stack
 
 
 async def test_a_broker_that_is_away_at_first_is_waited_for(settings):

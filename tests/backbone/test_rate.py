@@ -15,8 +15,6 @@ from backbone.rate import Rate, RateLimiter
 from backbone.redis import connect, key
 from backbone.settings import Settings
 
-pytestmark = pytest.mark.stack
-
 
 @pytest.fixture
 async def redis(settings):

@@ -24,7 +24,6 @@ from schemas.records import Status, Task
 from schemas.tiers import Tier
 from tests.support import until
 
-pytestmark = pytest.mark.stack
 POLICY = Settings().tiers.batch
 
 

@@ -13,7 +13,6 @@ from barnabas.replies import Event, Step
 from schemas.records import Status
 from schemas.tiers import Tier
 
-pytestmark = pytest.mark.stack
 DAILY = {"expression": "@daily", "after": "2026-01-01T00:00:00Z", "count": 2}
 
 

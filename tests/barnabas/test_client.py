@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from barnabas.local.stack import LocalStack
     from barnabas.replies import Receipt
 
-pytestmark = pytest.mark.stack
-
 DAILY = {"expression": "@daily"}
 LIMIT = 60.0
 

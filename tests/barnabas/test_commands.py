@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-import pytest
 from confluent_kafka import Producer
 from websockets.asyncio.client import connect
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from barnabas.client import Client
     from barnabas.local.stack import LocalStack
     from barnabas.replies import State
-
-pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).parents[2]
 MILLISECONDS = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"

@@ -2,16 +2,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from barnabas.demo import Demo, Row
 from barnabas.errors import ServiceFailedError
 
 if TYPE_CHECKING:
     from barnabas.client import Client
     from barnabas.local.stack import LocalStack
-
-pytestmark = pytest.mark.stack
 
 
 class Attentive:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from barnabas.client import Client
     from barnabas.local.stack import LocalStack
 
-pytestmark = pytest.mark.stack
 LIMIT = 60.0
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from barnabas.local.stack import LocalStack
     from barnabas.replies import Fire
 
-pytestmark = pytest.mark.stack
-
 DAILY = {"expression": "@daily"}
 PAYLOAD = json.dumps(DAILY)
 FAST = timedelta(seconds=0.2)

@@ -13,8 +13,6 @@ from schemas.records import Status
 from schemas.topics import RESULTS
 from tests.connectors.conftest import task_of
 
-pytestmark = pytest.mark.stack
-
 
 @pytest.mark.parametrize("delay", [0, 60_000])
 async def test_the_part_that_is_to_follow_is_cancelled_for_the_one_that_was_submitted(edge, services, settings, delay):

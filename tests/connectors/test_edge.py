@@ -15,7 +15,6 @@ from schemas.topics import CANCELLATIONS, INFERENCE, TASKS
 from tests.connectors.conftest import edge_settings, edge_up, task_of
 from tests.support import Log, produce_bytes
 
-pytestmark = pytest.mark.stack
 ECHO = {"kind": "test.echo", "payload": {"x": 1}}
 ASK = {"type": "ask", "ref": "a", "prompt": "hello"}
 

@@ -39,7 +39,6 @@ from schemas.topics import AUDIT, DEAD_LETTERS, TASKS
 from tests.connectors.conftest import PAYLOAD_SCHEMA, Caller, Played, edge_settings, edge_up
 from tests.support import Log, apart, until
 
-pytestmark = pytest.mark.stack
 BROKEN = Problem("echo.broken", "no echo")
 
 

@@ -21,8 +21,6 @@ from schemas.tiers import Tier
 from schemas.topics import RESULTS
 from tests.support import apart, until
 
-pytestmark = pytest.mark.stack
-
 
 async def told(settings, *ids):
     """Write an event of each of these tasks to one partition, and return that."""

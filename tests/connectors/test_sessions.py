@@ -14,6 +14,8 @@ from schemas.tiers import Tier
 
 TASK, OWNER = "t", "ann"
 RESULTS, TOKENS = ("r", 0), ("k", 0)
+THRICE = settings(max_examples=3 * settings().max_examples)
+"""Thrice the profile's examples, for what happens in many orders."""
 
 
 def logged(place, offset, record):
@@ -123,7 +125,7 @@ def merged(draw, log, end):
     return rows
 
 
-@settings(max_examples=300)
+@THRICE
 @given(logs(), st.data())
 def test_everyone_gets_exactly_the_accepted_text_whenever_they_come(made, data):
     log, accepted, end = made
@@ -145,7 +147,7 @@ def test_everyone_gets_exactly_the_accepted_text_whenever_they_come(made, data):
         assert len(second.ends) == 1
 
 
-@settings(max_examples=300)
+@THRICE
 @given(logs(), st.data())
 def test_one_who_comes_late_is_joined_to_the_live_end_without_hole_or_repeat(made, data):
     log, accepted, end = made
@@ -172,7 +174,6 @@ def test_one_who_comes_late_is_joined_to_the_live_end_without_hole_or_repeat(mad
     assert late.told[-1] is late.ends[0]
 
 
-@settings(max_examples=100)
 @given(logs(), st.data())
 def test_one_who_watches_all_gets_answers_from_their_beginning(made, data):
     log, accepted, end = made

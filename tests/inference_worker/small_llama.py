@@ -1,17 +1,20 @@
-"""A Llama of random weights, small enough for exact tests: transformers' own, and ours from the same file."""
+"""A Llama of random weights, small enough for exact tests: transformers' own, and ours from the same file.
+
+Torch is loaded when the first is made: to collect the tests takes none.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from inference_worker.runners.llama_weights import LlamaConfig
-from inference_worker.runners.torch_llama import TorchLlama
-
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import torch
+
+    from inference_worker.runners.llama_weights import LlamaConfig
+    from inference_worker.runners.torch_llama import TorchLlama
 
 VOCABULARY = 97
 SLOTS = 4
@@ -21,6 +24,7 @@ CONTEXT = 200
 @cache
 def reference() -> Any:
     """Transformers' model, in float32."""
+    import torch
     from transformers import LlamaConfig as TheirConfig
     from transformers import LlamaForCausalLM
 
@@ -43,20 +47,28 @@ def reference() -> Any:
 
 
 def config() -> LlamaConfig:
+    from inference_worker.runners.llama_weights import LlamaConfig
+
     theirs = reference().config.to_dict()
     return LlamaConfig.read({**theirs, "rope_theta": theirs["rope_parameters"]["rope_theta"]})
 
 
-def ours(folder: Path, dtype: torch.dtype = torch.float32, fixed_chunk: int = 0) -> TorchLlama:
+def ours(folder: Path, dtype: str = "float32", fixed_chunk: int = 0) -> TorchLlama:
+    import torch
     from safetensors.torch import save_file
+
+    from inference_worker.runners.torch_llama import TorchLlama
 
     file = folder / "model.safetensors"
     if not file.exists():
         save_file({name: tensor.contiguous() for name, tensor in reference().state_dict().items()}, file)
-    return TorchLlama(file, config(), slots=SLOTS, max_context=CONTEXT, dtype=dtype, fixed_chunk=fixed_chunk)
+    precision = getattr(torch, dtype)
+    return TorchLlama(file, config(), slots=SLOTS, max_context=CONTEXT, dtype=precision, fixed_chunk=fixed_chunk)
 
 
 def expected(tokens: list[int]) -> torch.Tensor:
     """Transformers' scores after each token, `[tokens, vocabulary]`."""
+    import torch
+
     with torch.inference_mode():
         return reference()(torch.tensor([tokens])).logits[0].float()

@@ -6,11 +6,9 @@ import random
 
 import numpy as np
 import pytest
-import torch
 
 from inference_worker.errors import InferenceError
 from inference_worker.runners.base import Work
-from inference_worker.runners.llama_weights import LlamaConfig
 from tests.inference_worker.small_llama import CONTEXT, SLOTS, VOCABULARY, config, expected, ours
 
 pytestmark = pytest.mark.slow
@@ -85,13 +83,15 @@ def test_in_deterministic_mode_company_and_place_change_no_bit(folder):
 
 
 def test_bfloat16_agrees_with_transformers_closely(folder):
-    runner = ours(folder, dtype=torch.bfloat16)
+    runner = ours(folder, dtype="bfloat16")
     tokens = _tokens(6, 50)
     scores, wanted = runner.step([Work(0, tokens, 0)])[0], expected(tokens)[-1].numpy()
     assert np.corrcoef(scores, wanted)[0, 1] > 0.999
 
 
 def test_what_the_forward_does_not_compute_is_refused_by_name():
+    from inference_worker.runners.llama_weights import LlamaConfig
+
     with pytest.raises(InferenceError) as caught:
         LlamaConfig.read({"model_type": "llama", "rope_scaling": {"type": "yarn"}})
     assert caught.value.field == "rope_scaling"

@@ -6,6 +6,7 @@ import enum
 import json
 import types
 import typing
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ _SIMPLE = {
 }
 
 
+@cache
 def of(record: type[msgspec.Struct]) -> st.SearchStrategy:
     """Return a strategy for a record type."""
     hints = typing.get_type_hints(record, include_extras=True)

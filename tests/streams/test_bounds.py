@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-import pytest
-
 from backbone import outcome
 from backbone.ids import new_id
 from backbone.rate import Rate
 from schemas.records import DeadLetter, Status, Timer
 from streams.dispatch import MOST_DEATHS
 from tests.streams.dispatching import NOW, dispatcher, records, task
-
-pytestmark = pytest.mark.stack
 
 
 async def killed(redis, what, **more):

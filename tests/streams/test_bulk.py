@@ -13,8 +13,6 @@ from streams.bulk import BulkProducer, Write
 from tests.streams.timer_tools import whole
 from tests.support import apart
 
-pytestmark = pytest.mark.stack
-
 
 def cancel(number: int, reason: str = "") -> Write:
     return Write(topics.CANCELLATIONS, f"key {number % 3}", Cancel(task_id=str(number), by="ada", at=1, reason=reason))

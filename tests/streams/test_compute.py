@@ -269,7 +269,6 @@ async def run(settings, pool):
     await redis.aclose()
 
 
-@pytest.mark.stack
 @pytest.mark.parametrize("bomb", ["nested", "backtrack", "spin"])
 async def test_a_bomb_is_killed_at_its_time_is_not_tried_again_and_holds_up_nobody(run, share, bomb):
     pid = await share(os.getpid)
@@ -289,7 +288,6 @@ async def test_a_bomb_is_killed_at_its_time_is_not_tried_again_and_holds_up_nobo
     assert not psutil.pid_exists(pid)
 
 
-@pytest.mark.stack
 async def test_who_waited_for_a_worker_that_a_bomb_held_is_tried_again(run, share):
     pid = await share(os.getpid)
     exploding = asyncio.create_task(run("spin", seconds=3))
@@ -300,7 +298,6 @@ async def test_who_waited_for_a_worker_that_a_bomb_held_is_tried_again(run, shar
     await exploding
 
 
-@pytest.mark.stack
 async def test_a_task_that_wants_too_much_memory_fails_for_good_and_one_whose_process_dies_is_tried_again(run):
     _, end = await run("hoard")
     assert (end.status, end.error.code) == (Status.FAILED, "handler.memory")

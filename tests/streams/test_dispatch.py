@@ -24,8 +24,6 @@ from schemas.tiers import Tier
 from streams.errors import PayloadError, TaskError
 from tests.streams.dispatching import NOW, Worker, dispatcher, records, task
 
-pytestmark = pytest.mark.stack
-
 
 async def test_a_task_succeeds_and_says_so_once(redis):
     async with dispatcher(redis) as (dispatch, worker, said, _):

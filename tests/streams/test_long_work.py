@@ -16,7 +16,6 @@ from streams.errors import NextError, ResultTooLargeError
 from streams.handlers.port import Next
 from tests.streams.dispatching import NOW, Work, Worker, dispatcher, records, task
 
-pytestmark = pytest.mark.stack
 THEN = Step(kind="cron.parse", payload=b'{"expression":"{{ result.said }}"}')
 
 

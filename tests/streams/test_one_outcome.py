@@ -17,8 +17,6 @@ from schemas.records import Status, TaskEvent, Timer
 from tests.streams.dispatching import NOW, dispatcher, records, task
 from tests.support import until
 
-pytestmark = pytest.mark.stack
-
 
 def cancelled(what):
     """What the edge settles."""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from backbone.settings import Settings
 
-pytestmark = pytest.mark.stack
 TASKS = topics.TASKS[Tier.REALTIME]
 TIER = "streams-realtime"
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from barnabas.local.stack import LocalStack
 
-pytestmark = pytest.mark.stack
 TASKS = topics.TASKS[Tier.REALTIME]
 PAGE = "<html><head><title>Tides</title></head><body><p class=x>High water at nine.</p></body></html>"
 

@@ -5,6 +5,7 @@ import gzip
 
 import pytest
 from pydantic import SecretStr
+from redis.backoff import ExponentialBackoff
 
 from backbone.errors import AddressRefusedError, AnswerRefusedError, FetchError
 from backbone.settings import Settings
@@ -32,6 +33,12 @@ async def web():
     async with serving() as server:
         server.says("/page", PAGE.encode())
         yield server
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """The Redis that is not there is asked a second time without a pause, which each page would wait out."""
+    monkeypatch.setattr(ExponentialBackoff, "compute", lambda _self, _failures: 0)
 
 
 class TestWebScrape(HandlerContract):
