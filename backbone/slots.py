@@ -15,6 +15,7 @@ slot goes without an outcome.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, groupby, islice, pairwise
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ MOST = 10_000
 """The most slots that are decided at once, so that a year of missed minutes doesn't hold up the other timers."""
 
 MOST_CAUGHT_UP = 1000
+
+_SHARED = 3
+"""Slots that are looked up for all timers of one expression: what a timer on time asks for, the jitter's end included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,12 @@ def slots_after(timer: Timer, after: int) -> Iterator[int]:
             slot += timer.every
             yield slot
     else:
+        for _ in range(_SHARED):
+            following = _next_fire(timer.cron or "", timer.tz or "UTC", after // 1000)
+            if following is None:
+                return
+            yield following
+            after = following
         for moment in _cron(timer, after):
             yield int(moment.timestamp() * 1000)
 
@@ -166,6 +176,13 @@ def _in_ranges(decided: list[Decision]) -> Iterator[Decision]:
             yield Decision(members[0].slot, members[-1].slot, len(members), outcome, reason=reason)
         else:
             yield from members
+
+
+@lru_cache(maxsize=16_384)
+def _next_fire(expression: str, tz: str, after: int) -> int | None:
+    """Return the first slot of a cron expression later than `after` (seconds), in ms: thousands share the full hour."""
+    moment = next(Cron(expression).fires(to_datetime(after * 1000), read_zone(tz)), None)
+    return None if moment is None else int(moment.timestamp() * 1000)
 
 
 def _cron(timer: Timer, after: int) -> Iterator[datetime]:

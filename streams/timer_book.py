@@ -28,6 +28,7 @@ class Entry:
         unread: whether its latest record could not be read, so that nothing follows from having none.
         busy: whether it is being fired, or forgotten, right now.
         plan: number of the heap's entry that holds for it; 0 for none.
+        planned: when it is due, or was as it was taken.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Entry:
     unread: bool = False
     busy: bool = False
     plan: int = 0
+    planned: int = 0
 
     @property
     def after(self) -> int:
@@ -58,11 +60,15 @@ class Entry:
         return slots.next_due(self.timer, self.after) if self.firing is None else self.firing.slot
 
 
+FEW = 1000
+"""Plans that no longer hold and don't matter."""
+
+
 class TimerBook:
     """Which timer is due next.
 
-    The heap holds an entry for each plan that was ever made; one that no longer holds (its timer was changed, accounted
-    for or removed since) is passed over as it comes up.
+    The heap holds an entry for each plan that was made; one that no longer holds (its timer was changed, accounted for or
+    removed since) is passed over as it comes up, or thrown out with all the others once they are the most.
     """
 
     def __init__(self) -> None:
@@ -163,5 +169,8 @@ class TimerBook:
             return
         due = entry.due()
         if due is not None:
-            entry.plan = next(self._numbers)
+            entry.plan, entry.planned = next(self._numbers), due
             heapq.heappush(self._heap, (due, entry.plan, entry))
+            if len(self._heap) > 2 * len(self) + FEW:
+                self._heap = [plan for plan in self._heap if plan[2].plan == plan[1]]
+                heapq.heapify(self._heap)

@@ -1,7 +1,7 @@
 """Reads what a timer service looks after: first how far each timer got (`timers.state`), then the timers themselves.
 
 `timers` is read from its beginning at each start and after each change of the group, and then for ever; nothing of a
-partition fires before it was read up to where it ended when it was assigned.
+partition fires before it was read up to where it ended after its states were read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from schemas.topics import TIMERS_STATE
 from streams.bulk import Write
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from backbone.settings import Settings
     from schemas.errors import BarnabasError
@@ -35,6 +35,11 @@ _log = structlog.get_logger()
 
 AT_ONCE = 1000
 """Records that are taken before other work has its turn."""
+LARGEST = 950_000
+"""Bytes of a timer. A task that is tried again fits in, and what it makes into the million that Kafka takes: else it
+would be due for ever."""
+LONGEST_ID = 1024
+"""Bytes of a timer's id, which its state and its Fires hold more than once."""
 
 
 class TimerReader:
@@ -64,34 +69,46 @@ class TimerReader:
         self._book = book
         self._producer = producer
         self._changed = changed
+        self._held: set[int] = set()
+        self._new: set[TopicPartition] = set()
         self._ends: dict[TopicPartition, int] = {}
         self.ready = asyncio.Event()
 
-    async def assigned(self, partitions: list[TopicPartition]) -> None:
-        """Begin with these partitions."""
+    def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        """Begin with these partitions, of which `run` reads the states: aiokafka sends no heartbeat before this returns."""
         for partition in partitions:
+            self._held.add(partition.partition)
+            self._new.add(partition)
             self._book.loading(partition.partition)
-        if partitions:
-            async for message in self._states([partition.partition for partition in partitions]):
-                await self._restore(message)
-            self._ends |= await self._consumer.end_offsets(partitions)
-        if not self._ends:
+        if not self._held:
             self.ready.set()
 
     def revoked(self, partition: TopicPartition) -> None:
         """Leave a partition to another service."""
+        self._held.discard(partition.partition)
+        self._new.discard(partition)
         self._ends.pop(partition, None)
         self._book.drop_partition(partition.partition)
 
     async def run(self) -> None:
-        """Read timers, for ever."""
+        """Read states and timers, for ever."""
         while True:
+            while self._new:
+                await self._begin()
             for messages in (await self._consumer.getmany(timeout_ms=200, max_records=AT_ONCE)).values():
                 for message in messages:
                     await self._take(message)
                 self._changed()
             await self._reached()
             await asyncio.sleep(0)
+
+    async def _begin(self) -> None:
+        """Read the states of new partitions, and note up to where their timers are to be read."""
+        new, self._new = self._new, set()
+        async for message in self._states([partition.partition for partition in new]):
+            await self._restore(message)
+        ends = await self._consumer.end_offsets(new)
+        self._ends |= {partition: end for partition, end in ends.items() if partition.partition in self._held}
 
     async def _reached(self) -> None:
         """Take up the partitions that were read to their end."""
@@ -129,6 +146,8 @@ class TimerReader:
             await consumer.stop()
 
     async def _restore(self, message: Any) -> None:
+        if message.partition not in self._held:
+            return  # it was revoked since this was read
         if message.value is None:
             self._book.forget_state(message.partition, _key(message))
             return
@@ -140,6 +159,8 @@ class TimerReader:
             self._book.restore(message.partition, state)
 
     async def _take(self, message: Any) -> None:
+        if message.partition not in self._held:
+            return  # it was revoked since this was read
         if message.value is None:
             self._book.remove(message.partition, _key(message))
             return
@@ -176,6 +197,11 @@ def _timer_of(message: Any) -> Timer:
     slots.check(timer)
     if timer.id != _key(message):
         raise TimerError("a timer's record has its id as the key", field="id")
+    if len(message.key) > LONGEST_ID:
+        raise TimerError(f"has {len(message.key)} bytes; at most {LONGEST_ID} may be an id", field="id")
+    # Only what is large already is measured; JSON grows by being read: 1e15 is 1000000000000000.0.
+    if len(message.value) > LARGEST // 8 and (size := len(codec.encode(timer))) > LARGEST:
+        raise TimerError(f"has {size} bytes; at most {LARGEST} may be a timer", field="template")
     return timer
 
 

@@ -42,13 +42,11 @@ class Step:
     Attributes:
         fire: what is told of it; None for a removed timer, of which only the state is to go.
         last: the last slot that it accounts for; None for a removed timer.
-        on_time: whether it is a slot of this moment; what is past may be a successor's by now.
         writes: what is written.
     """
 
     fire: Fire | None
     last: int | None
-    on_time: bool
     writes: Writes
 
 
@@ -58,7 +56,7 @@ FORGET = 0
 
 def forget(timer_id: str) -> Step:
     """Return the step that removes the state of a timer that was removed."""
-    return Step(None, None, on_time=False, writes=Writes(None, None, None, Write(TIMERS_STATE, timer_id, None)))
+    return Step(None, None, Writes(None, None, None, Write(TIMERS_STATE, timer_id, None)))
 
 
 def steps_of(timer: Timer, after: int, firing: Fire | None, tiers: TierTable, now: int) -> list[Step]:
@@ -87,15 +85,18 @@ def _step(timer: Timer, fire: Fire, after: int, tiers: TierTable, *, decided: bo
     decision = None
     if not decided and (skipped or _could_be_decided_anew(timer)):
         decision = _state(timer, after, fire)
-    # A one-off that was changed while an earlier moment of it was fired is still to come.
-    account = Write(TIMERS, timer.id, None) if timer.at == last else _state(timer, last)
     made = None if skipped else _made(timer, fire.slot, tiers)
-    return Step(
-        fire,
-        last,
-        on_time=fire.outcome is FireOutcome.FIRED and not decided,
-        writes=Writes(decision, made, Write(TIMERS_FIRED, timer.id, fire), account),
-    )
+    return Step(fire, last, Writes(decision, made, Write(TIMERS_FIRED, timer.id, fire), _account(timer, last)))
+
+
+def accounted(step: Step, timer: Timer | None) -> Write:
+    """Return the account of a step whose timer was changed, or removed, since the step was made."""
+    return step.writes.account if timer is None or step.last is None else _account(timer, step.last)
+
+
+def _account(timer: Timer, last: int) -> Write:
+    # A one-off that was changed while an earlier moment of it was fired is still to come.
+    return Write(TIMERS, timer.id, None) if timer.at == last else _state(timer, last)
 
 
 def _state(timer: Timer, last: int, firing: Fire | None = None) -> Write:

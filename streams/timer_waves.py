@@ -1,8 +1,8 @@
 """Fires timers in waves: those that are due together go through their writes together.
 
-A write costs a round trip to Kafka, whether for one timer or for five hundred, so timers share it. A wave goes on in
-rounds, one step of each of its timers a round; a timer that is done, or can't go on, leaves the wave. What is not
-accounted for when it leaves stays due.
+A write costs a round trip to Kafka, whether for one timer or for five hundred, so timers share it. A wave decides for
+some of its timers at a time, and goes on with these in rounds, one step of each a round; a timer that is done, or can't go
+on, leaves the wave. What is not accounted for when it leaves stays due.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import structlog
 
 from backbone.errors import BrokerUnavailableError
 from backbone.slots import LATE_MS
-from streams.timer_steps import Writes, forget, steps_of
+from schemas.topics import TIMERS_STATE
+from streams.timer_steps import Writes, accounted, forget, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backbone.settings import TierTable
     from schemas.records import Timer
-    from streams.bulk import BulkProducer
+    from streams.bulk import BulkProducer, Write
     from streams.timer_book import Entry, TimerBook
     from streams.timer_ownership import Ownership
     from streams.timer_steps import Step
@@ -41,6 +42,8 @@ AWAY_SECONDS = 0.5
 """Pause before what Kafka or the group refused is tried again."""
 HOLD_SECONDS = 5.0
 """How long a wave may take to end where it should; what it leaves is done by a successor."""
+DECIDING_SECONDS = 0.1
+"""CPU time after which what was decided is written: what many timers missed in a day takes longer than the group waits."""
 FAULT_SECONDS = 10.0
 """Pause before a timer is tried again that a fault of ours keeps from being fired: no hot loop."""
 
@@ -121,8 +124,28 @@ class Waves:
             changed.cancel()
 
     async def _wave(self, entries: list[Entry]) -> None:
+        """Fire these, given by when they are due: the latest first, since what is on time has no time to lose."""
+        waiting = await self._ours(entries)
+        while waiting:
+            await self._fire(self._decide_some(waiting))
+            if not self._open:
+                for entry in waiting:
+                    self._book.give_back(entry)
+                break
+        self._changed.set()
+
+    def _decide_some(self, waiting: list[Entry]) -> list[_Firing]:
+        """Take timers from the end of those that wait, and decide for them."""
+        began = time.thread_time()
+        decided = []
+        while waiting and time.thread_time() - began < DECIDING_SECONDS:
+            firing = self._decide(waiting.pop())
+            if firing is not None:
+                decided.append(firing)
+        return decided
+
+    async def _fire(self, wave: list[_Firing]) -> None:
         began = time.monotonic()
-        wave = await self._ours([firing for entry in entries if (firing := self._decide(entry)) is not None])
         turn = 0
         while wave:
             for stage in Writes._fields:
@@ -135,7 +158,6 @@ class Waves:
                 if over or done or firing.entry.timer is not firing.timer:
                     self._book.give_back(firing.entry)
             wave = [firing for firing in wave if firing.entry.busy]
-        self._changed.set()
 
     def _decide(self, entry: Entry) -> _Firing | None:
         """Return what is to be done of a timer; None puts it aside."""
@@ -153,19 +175,18 @@ class Waves:
             return None
         return _Firing(entry, timer, steps)
 
-    async def _ours(self, wave: list[_Firing]) -> list[_Firing]:
+    async def _ours(self, entries: list[Entry]) -> list[Entry]:
         """Return those whose partitions are ours; where that is in doubt, or the slot is past, the group is asked."""
+        past = self._now() - LATE_MS
         doubtful = {
-            firing.entry.partition
-            for firing in wave
-            if not self._ownership.is_sure(firing.entry.partition) or not all(step.on_time for step in firing.steps)
+            entry.partition for entry in entries if entry.planned < past or not self._ownership.is_sure(entry.partition)
         }
         if not doubtful or await self._ownership.ask(doubtful):
-            return wave
-        for firing in wave:
-            if firing.entry.partition in doubtful:
-                self._put_aside(firing.entry, AWAY_SECONDS)
-        return [firing for firing in wave if firing.entry.partition not in doubtful]
+            return entries
+        for entry in entries:
+            if entry.partition in doubtful:
+                self._put_aside(entry, AWAY_SECONDS)
+        return [entry for entry in entries if entry.partition not in doubtful]
 
     async def _write(self, wave: list[_Firing], turn: int, stage: str) -> list[_Firing]:
         """Write one record of each timer of the wave, and return those that can go on."""
@@ -175,19 +196,19 @@ class Waves:
                 ours.append(firing)
             else:  # this process was stopped meanwhile, or the partition was taken away
                 self._put_aside(firing.entry, AWAY_SECONDS)
-        writing = [firing for firing in ours if getattr(firing.steps[turn].writes, stage) is not None]
+        writing = [(firing, write) for firing in ours if (write := self._write_of(firing, turn, stage)) is not None]
         if not writing:
             return ours
         try:
-            durable = await self._producer.send_all([getattr(firing.steps[turn].writes, stage) for firing in writing])
+            durable = await self._producer.send_all([write for _, write in writing])
         except BrokerUnavailableError:
             for firing in ours:
                 self._book.give_back(firing.entry)
             raise
         failed = set()
-        for firing, is_durable in zip(writing, durable, strict=True):
+        for (firing, write), is_durable in zip(writing, durable, strict=True):
             if is_durable:
-                self._note(firing, turn, stage)
+                self._note(firing, turn, stage, write)
             else:
                 failed.add(firing.entry)
                 self._put_aside(firing.entry, AWAY_SECONDS)
@@ -196,7 +217,15 @@ class Waves:
         return [firing for firing in ours if firing.entry not in failed]
 
     @staticmethod
-    def _note(firing: _Firing, turn: int, stage: str) -> None:
+    def _write_of(firing: _Firing, turn: int, stage: str) -> Write | None:
+        step = firing.steps[turn]
+        if stage == "account" and firing.entry.timer is not firing.timer:
+            return accounted(step, firing.entry.timer)
+        write: Write | None = getattr(step.writes, stage)
+        return write
+
+    @staticmethod
+    def _note(firing: _Firing, turn: int, stage: str, write: Write) -> None:
         """Note in the book what is durable now."""
         entry, step = firing.entry, firing.steps[turn]
         if stage == "decision":
@@ -204,10 +233,8 @@ class Waves:
         elif stage == "account":
             entry.last, entry.firing = step.last, None
             # A one-off is accounted for by its removal; what its state says is forgotten when that is read.
-            if firing.timer is None:
-                entry.stored = False
-            elif firing.timer.at is None:
-                entry.stored = True
+            if write.topic is TIMERS_STATE:
+                entry.stored = write.record is not None
 
     def _put_aside(self, entry: Entry, seconds: float) -> None:
         def again() -> None:

@@ -14,7 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 
 from backbone.clock import now_ms
-from backbone.kafka import aiokafka_config, name_of
+from backbone.kafka import MEMBERSHIP, aiokafka_config, name_of
 from schemas.topics import TIMERS
 from streams.bulk import BulkProducer
 from streams.timer_book import TimerBook
@@ -60,8 +60,7 @@ class TimerService:
             enable_auto_commit=False,  # how far each timer got is in timers.state; timers is read whole at each start
             auto_offset_reset="earliest",
             group_instance_id=settings.group_instance or None,
-            session_timeout_ms=6000,
-            heartbeat_interval_ms=1000,
+            **MEMBERSHIP,
         )
         book = TimerBook()
         self._ownership = Ownership(self._consumer, name_of(settings, TIMERS))
@@ -70,13 +69,21 @@ class TimerService:
         self._work: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
-        """Join the group, read the timers and begin to fire."""
+        """Join the group, read the timers and begin to fire.
+
+        Raises:
+            Exception: what reading or firing can't go on for.
+        """
         await self._producer.start()
         self._consumer.subscribe([name_of(self._settings, TIMERS)], listener=_Partitions(self))
         await self._consumer.start()
         running = (self._ownership.pulse(), self._reader.run(), self._waves.run())
         self._work = [asyncio.create_task(work) for work in running]
-        await self._reader.ready.wait()
+        ready = asyncio.create_task(self._reader.ready.wait())
+        await asyncio.wait({ready, *self._work}, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            ready.cancel()
+            raise await self.crashed()
         self._readiness.is_ready()
         _log.info("service.ready")
 
@@ -94,9 +101,9 @@ class TimerService:
         done, _ = await asyncio.wait(self._work, return_when=asyncio.FIRST_COMPLETED)
         return done.pop().exception() or RuntimeError("the timer service ended by itself")
 
-    async def assigned(self, partitions: list[TopicPartition]) -> None:
+    def assigned(self, partitions: list[TopicPartition]) -> None:
         """Look after these partitions."""
-        await self._reader.assigned(partitions)
+        self._reader.assigned(partitions)
         _log.info("timers.assigned", partitions=sorted(p.partition for p in partitions))
 
     async def revoked(self, partitions: Iterable[TopicPartition]) -> None:
@@ -113,7 +120,7 @@ class _Partitions(ConsumerRebalanceListener):
         self._service = service
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await self._service.assigned(list(assigned))
+        self._service.assigned(list(assigned))
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         await self._service.revoked(revoked)

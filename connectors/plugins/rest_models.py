@@ -42,6 +42,8 @@ Instant = Annotated[
 ScheduleId = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_controls)]
 
 MAX_SECONDS = timedelta(days=3660).total_seconds()
+LEAST_PAUSE = 1.0
+"""Seconds, as a cron expression has them: each slot costs four records."""
 
 
 class Body(BaseModel):
@@ -110,7 +112,7 @@ class ScheduleBody(Body):
     tz: str | None = Field(
         None, min_length=1, max_length=64, description="Time zone of `when` and `cron`; UTC by default."
     )
-    every: float | None = Field(None, ge=0.001, le=MAX_SECONDS, description="Seconds from one to the next.")
+    every: float | None = Field(None, ge=LEAST_PAUSE, le=MAX_SECONDS, description="Seconds from one to the next.")
     id: ScheduleId | None = Field(None, description="The same id replaces the schedule.")
     jitter: float = Field(0, ge=0, le=MAX_SECONDS, description="Seconds by which each may be late, at random.")
     misfire: Misfire = Field(Misfire.FIRE_ONCE, description="What becomes of slots that passed while nothing ran.")

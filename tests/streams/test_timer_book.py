@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.records import Fire, FireOutcome, TimerState
-from streams.timer_book import TimerBook
+from streams.timer_book import FEW, TimerBook
 from tests.backbone.test_slots import HOUR, NOON, timer
 
 
@@ -128,6 +128,15 @@ def test_a_late_account_does_not_undo_what_was_decided_of_the_next_slot():
     book.put(0, timer(every=HOUR))
     (entry,) = book.take(NOON + 9 * HOUR, 5)
     assert entry.firing == decided
+
+
+def test_a_timer_that_is_changed_over_and_over_is_planned_once():
+    """Its due moments are a year away: what no longer holds would pile up until then."""
+    book = TimerBook()
+    for revision in range(10 * FEW):
+        book.put(0, timer(at=NOON + 365 * 24 * HOUR - revision, revision=revision))
+    assert len(book._heap) <= FEW + 3
+    assert [entry.timer.revision for entry in book.take(NOON + 366 * 24 * HOUR, 5)] == [10 * FEW - 1]
 
 
 class TestState:
