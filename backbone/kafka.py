@@ -16,6 +16,7 @@ from aiokafka.partitioner import murmur2
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from backbone import kafka_connection
 from backbone.errors import BrokerUnavailableError
 from schemas import codec, topics
 
@@ -29,9 +30,18 @@ if TYPE_CHECKING:
     from schemas.topics import Topic
 
 QUIET_SECONDS = 60.0
-"""librdkafka says several times a second that a broker is away; it is heard once in so many seconds."""
+"""Both clients say many times a second that a broker is away; they are heard once in so many seconds."""
+
+SESSION_MS = 6000
+"""How long Kafka waits for a member of a group that died, from its last heartbeat. Brokers permit no less by default."""
+HEARTBEAT_MS = 500
+"""How often a member of a group hears what happens to it: that another died or joined, up to so long after Kafka knows."""
+MEMBERSHIP = {"session_timeout_ms": SESSION_MS, "heartbeat_interval_ms": HEARTBEAT_MS}
+"""Of a consumer of the classic protocol, by the names that both clients give them."""
 
 HEADERS: list[tuple[str, bytes]] = [(codec.CONTENT_TYPE, codec.AVRO)]
+
+kafka_connection.install()
 
 
 def name_of(settings: Settings, topic: Topic) -> str:
@@ -50,16 +60,24 @@ def partition_of(key: str, partitions: int) -> int:
 
 
 class Seldom(logging.Filter):
-    """Lets each kind of line of each client through once in `QUIET_SECONDS`."""
+    """Lets each kind of line through once in `QUIET_SECONDS`."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, told_by: int = 0) -> None:
+        """Make a filter that has let nothing through yet.
+
+        Args:
+            clock: seconds, never going back.
+            told_by: how many of a line's first arguments tell its kind, beside its logger and its wording.
+        """
         super().__init__()
         self._clock = clock
+        self._told_by = told_by
         self._heard: dict[tuple[object, ...], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a line is let through; its first two arguments are what it is about and the client's name."""
-        kind = record.args[:2] if isinstance(record.args, tuple) else (record.msg,)
+        """Whether a line is let through."""
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        kind = (record.name, record.msg, *arguments[: self._told_by])
         now = self._clock()
         if now - self._heard.get(kind, -QUIET_SECONDS) < QUIET_SECONDS:
             return False
@@ -68,9 +86,15 @@ class Seldom(logging.Filter):
 
 
 _librdkafka_log = logging.getLogger("librdkafka")
-_librdkafka_log.addFilter(Seldom())
+# Its lines have one wording: what they are about and the client's name come as arguments.
+_librdkafka_log.addFilter(Seldom(told_by=2))
 # Where nobody configured logging, as in a command, the error that is raised says it all.
 _librdkafka_log.addHandler(logging.NullHandler())
+
+_aiokafka_seldom = Seldom()
+# Each of its modules has a logger, and a filter does not hold for the loggers below its own.
+for _name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "aiokafka"]:
+    logging.getLogger(_name).addFilter(_aiokafka_seldom)
 
 
 def librdkafka_config(settings: Settings, **more: Any) -> dict[str, Any]:

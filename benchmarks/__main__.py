@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the result into this SVG file")
     chosen = parser.parse_args()
     report = BENCHMARKS[chosen.name](quick=chosen.quick, plot=chosen.plot)
-    show(report, "json" if chosen.json else "table")
+    show(report, as_json=chosen.json)
     return 0 if all(row.met is not False for row in report.rows) else 1
 
 

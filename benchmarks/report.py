@@ -1,11 +1,12 @@
 """What every benchmark prints: rows of a metric, ours beside a peer's, with the goal and whether it is met.
 
-With `--json` one object on standard output, else a table; progress goes to standard error.
+A person gets a table, a pipe lines with tabs between the columns, and `--json` one object, all on standard output;
+progress goes to standard error.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import sys
 
 import msgspec
 from rich.console import Console
@@ -93,11 +94,32 @@ def say(text: str) -> None:
     _stderr.print(text, style="dim", highlight=False)
 
 
-def show(report: Report, form: Literal["json", "table"]) -> None:
-    """Print a report on standard output."""
-    if form == "json":
+def show(report: Report, *, as_json: bool) -> None:
+    """Print a report on standard output: as JSON, or as who reads it wants it."""
+    if as_json:
         print(msgspec.json.encode(report).decode())
-        return
+    elif sys.stdout.isatty():
+        _table(report)
+    else:
+        _lines(report)
+
+
+def _lines(report: Report) -> None:
+    """Print the fields' names, then a line a row: empty where there is nothing."""
+    names = Row.__struct_fields__
+    print("\t".join(names))
+    for each in report.rows:
+        values = (getattr(each, name) for name in names)
+        print("\t".join(_word(value) for value in values))
+
+
+def _word(value: bool | float | str | None) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
+
+
+def _table(report: Report) -> None:
     table = Table(title=report.name)
     for heading in ("metric", "goal"):
         table.add_column(heading)
@@ -112,10 +134,11 @@ def show(report: Report, form: Literal["json", "table"]) -> None:
             f"{each.spread:.0%}" if each.spread is not None else "",
             {True: "[green]yes[/]", False: "[red]no[/]", None: ""}[each.met],
         )
-    Console(width=None).print(table)
+    console = Console()
+    console.print(table)
     peers = {each.peer_name for each in report.rows if each.peer_name}
     if peers:
-        Console().print(f"peer: {', '.join(sorted(peers))}", style="dim", highlight=False)
+        console.print(f"peer: {', '.join(sorted(peers))}", style="dim", highlight=False)
 
 
 def _short(figure: float) -> float:

@@ -25,6 +25,7 @@ from backbone.clock import now_ms
 from backbone.ids import derived_id
 from backbone.kafka import librdkafka_config, name_of, producer_config
 from backbone.settings import Settings
+from barnabas.local.child import LEASH
 from barnabas.local.ports import FREE_PORTS
 from barnabas.local.stack import LocalStack
 from benchmarks.measure import cpu_seconds, percentile
@@ -239,7 +240,8 @@ def _fired(settings: Settings, since: int) -> dict[str, int]:
 async def _service(stack: LocalStack) -> AsyncIterator[tuple[psutil.Process, float]]:
     """Run the service's process; yield it and when it had read all timers."""
     running = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "streams", "timers",
+        *(sys.executable, "-I", "-S", str(LEASH), str(os.getpid())),
+        *(sys.executable, "-m", "streams", "timers"),
         env={**os.environ, **stack.environment, "BARNABAS_LOG_FORMAT": "json"},
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip

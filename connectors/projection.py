@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from backbone.errors import BrokerUnavailableError, StoreUnavailableError
 from backbone.intake import read_task
-from backbone.kafka import aiokafka_config, name_of, topic_of
+from backbone.kafka import MEMBERSHIP, aiokafka_config, name_of, topic_of
 from connectors import metrics, showable
 from connectors.letter_state import letter_id
 from connectors.state import Place
@@ -52,8 +52,7 @@ class Projection:
             group_id=settings.topic_prefix + group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            session_timeout_ms=6000,
-            heartbeat_interval_ms=1000,
+            **MEMBERSHIP,
             max_poll_records=BATCH,
         )
         self._positions: dict[TopicPartition, int] = {}

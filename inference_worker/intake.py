@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from backbone.kafka import librdkafka_config, name_of
+from backbone.kafka import MEMBERSHIP, librdkafka_config, name_of
 from inference_worker.partition import RequestPartition
 from schemas.topics import INFERENCE
 
@@ -30,8 +30,7 @@ _ANSWER_SECONDS = 10
 _CLASSIC = {
     "group_protocol": "classic",
     "partition_assignment_strategy": "cooperative-sticky",
-    "session_timeout_ms": 6000,
-    "heartbeat_interval_ms": 1000,
+    **MEMBERSHIP,
 }
 
 

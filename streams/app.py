@@ -18,7 +18,7 @@ from backbone import cancellations
 from backbone.clock import now_ms
 from backbone.errors import BrokerUnavailableError, StoreUnavailableError
 from backbone.intake import task_or_letter
-from backbone.kafka import HEADERS, name_of
+from backbone.kafka import HEADERS, HEARTBEAT_MS, SESSION_MS, name_of
 from backbone.outcome import Outgoing
 from backbone.outcomes import OutcomeStore
 from backbone.presence import instance_name
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-SESSION_SECONDS = 6.0
-"""How long a killed worker's partitions stand still."""
 SAY_SECONDS = 2.0
 """How long a task is held up to tell how it does: aiokafka waits up to 40 s for room where Kafka is away."""
 
@@ -80,8 +78,8 @@ class TierApp:
             value_serializer="raw",
             consumer_auto_offset_reset="earliest",
             consumer_group_instance_id=settings.group_instance or None,
-            broker_session_timeout=SESSION_SECONDS,
-            broker_heartbeat_interval=1.0,
+            broker_session_timeout=SESSION_MS / 1000,
+            broker_heartbeat_interval=HEARTBEAT_MS / 1000,
             broker_commit_interval=0.3,
             producer_acks=-1,
             producer_linger=0.0,

@@ -11,9 +11,10 @@ from typing import Any
 
 from celery import Celery
 
+from backbone.kafka import SESSION_MS
 from benchmarks.dispatch.work import work
 
-VISIBILITY_SECONDS = 6
+VISIBILITY_SECONDS = SESSION_MS // 1000
 
 app = Celery("barnabas-benchmarks")
 app.conf.update(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,23 +20,38 @@ from benchmarks.dispatch.rows import rows
 from benchmarks.report import Report, say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from benchmarks.dispatch.course import Size
 
 
 def measure(*, quick: bool = False, plot: Path | None = None) -> Report:
     """Return the report; draw the latencies into `plot` if it is named."""
-    with tempfile.TemporaryDirectory(prefix="barnabas-benchmark-") as folder:
-        ours, peer = asyncio.run(_both(QUICK if quick else FULL, Path(folder)))
+    with tempfile.TemporaryDirectory(prefix="barnabas-benchmark-") as folder, _stack(Path(folder) / "home") as stack:
+        ours, peer = _course(stack, QUICK if quick else FULL, Path(folder))
     if plot:
         draw(ours, peer, plot)
     return Report("dispatch", rows(ours, peer))
 
 
-async def _both(size: Size, folder: Path) -> list[Results]:
+@contextmanager
+def _stack(home: Path) -> Iterator[LocalStack]:
+    """Run Kafka and Valkey; their supervisor has a thread of its own, so that a Ctrl-C ends the course and not them first."""
     say("Kafka and Valkey start")
-    settings = Settings(home=folder / "home", **FREE_PORTS)
-    async with LocalStack(settings, only=("kafka", "valkey")) as stack:
-        return await asyncio.to_thread(_course, stack, size, folder)
+    stack = LocalStack(Settings(home=home, **FREE_PORTS), only=("kafka", "valkey"))
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="stack")
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(stack.__aenter__(), loop).result()
+        try:
+            yield stack
+        finally:
+            asyncio.run_coroutine_threadsafe(stack.__aexit__(None, None, None), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def _course(stack: LocalStack, size: Size, folder: Path) -> list[Results]:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from benchmarks.dispatch.throughput import Cost
 
 NICE = 19
-PACE = Pace(per_second=40, cpu_ms=10)
 LOWER = (Tier.BATCH, Tier.LOW)
 
 
@@ -35,6 +34,7 @@ class Size:
         backlog: tasks that batch and low hold each.
         trivial: trivial tasks a round.
         cycles: times that the fleet changes in each way.
+        pace: at which tasks flow meanwhile.
         patience: seconds that tasks may take after a change of the fleet.
     """
 
@@ -44,11 +44,30 @@ class Size:
     backlog: int
     trivial: int
     cycles: int
+    pace: Pace
     patience: float
 
 
-FULL = Size(rounds=5, samples=200, per_second=10, backlog=20_000, trivial=10_000, cycles=2, patience=150)
-QUICK = Size(rounds=2, samples=40, per_second=20, backlog=1_000, trivial=2_000, cycles=1, patience=12)
+FULL = Size(
+    rounds=5,
+    samples=200,
+    per_second=10,
+    backlog=20_000,
+    trivial=10_000,
+    cycles=2,
+    pace=Pace(per_second=40, cpu_ms=10),
+    patience=150,
+)
+QUICK = Size(
+    rounds=1,
+    samples=30,
+    per_second=40,
+    backlog=1_000,
+    trivial=1_000,
+    cycles=1,
+    pace=Pace(per_second=40, cpu_ms=10, before=0.3, after=0.5),
+    patience=7.5,
+)
 
 
 @dataclass(slots=True)
@@ -65,10 +84,10 @@ class Results:
 def run(systems: Sequence[System], size: Size, folder: Path) -> list[Results]:
     """Run the course and return each system's results. `folder` is for what the tasks write."""
     results = [Results() for _ in systems]
-    for system in systems:
-        _start(system, size)
+    _start(systems, size)
     pairs = list(zip(systems, results, strict=True))
     for number in range(size.rounds):
+        pairs.reverse()  # neither is always the first
         for system, result in pairs:
             taken = latency.urgent(system, size.samples, size.per_second, Random(number))
             result.idle.rounds.append(taken)
@@ -89,14 +108,15 @@ def run(systems: Sequence[System], size: Size, folder: Path) -> list[Results]:
     return results
 
 
-def _start(system: System, size: Size) -> None:
-    say(f"{system.name}: a worker each for urgent, batch and low")
-    tiers = (Tier.URGENT, *LOWER)
-    for tier in tiers:
+def _start(systems: Sequence[System], size: Size) -> None:
+    say("on either side a worker each for urgent, batch and low")
+    every = [(system, tier) for system in systems for tier in (Tier.URGENT, *LOWER)]
+    for system, tier in every:
         system.add_worker(tier, wait=False)
-    for tier in tiers:
+    for system, tier in every:
         system.until_ready(tier)
-    latency.urgent(system, 20, size.per_second, Random(0))  # the first ones pay for what is loaded late
+    for system in systems:
+        latency.urgent(system, 20, size.per_second, Random(0))  # the first ones pay for what is loaded late
 
 
 def _loaded(system: System, what: str, size: Size, folder: Path, number: int) -> list[float]:
@@ -108,7 +128,7 @@ def _loaded(system: System, what: str, size: Size, folder: Path, number: int) ->
 
 def _change(system: System, result: Results, size: Size, lists: Path) -> None:
     lists.mkdir()
-    for change, found in churn.effects(system, lists, PACE, size.patience).items():
+    for change, found in churn.effects(system, lists, size.pace, size.patience).items():
         result.effects[change] += found
         for effect in found:
             say(f"{system.name}: {change}: {effect}")

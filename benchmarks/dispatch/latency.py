@@ -62,13 +62,21 @@ def urgent(system: System, samples: int, per_second: float, random: Random) -> l
 
 @contextmanager
 def backlog(system: System, tiers: Sequence[Tier], count: int, gate: Path) -> Iterator[None]:
-    """Keep so many tasks waiting in each of these tiers; they are gone afterwards."""
+    """Keep tasks waiting in each of these tiers; they are gone afterwards.
+
+    Raises:
+        RuntimeError: a tier had none left before the end, or they did not go.
+    """
     gate.touch()
     waiting = Work(CPU_MS, gate=str(gate))
-    ids = [task_id for tier in tiers for task_id in system.submit_many(tier, waiting, count)]
-    try:
-        yield
-    finally:
-        gate.unlink()
-        if not system.drop(tiers):
-            system.watch.wait(ids, DRAIN_SECONDS)
+    ids = {tier: system.submit_many(tier, waiting, count) for tier in tiers}
+    yield
+    for tier in tiers:
+        if system.watch.done(ids[tier]) == count:
+            raise RuntimeError(f"{system.name}: the backlog of {tier} ran dry, so that nothing was measured under it")
+    gate.unlink()
+    if not system.drop(tiers):
+        every = [task_id for of_tier in ids.values() for task_id in of_tier]
+        left = len(every) - len(system.watch.wait(every, DRAIN_SECONDS))
+        if left:
+            raise RuntimeError(f"{system.name}: {left} tasks of the backlog were never done")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
+from backbone.kafka import HEARTBEAT_MS, SESSION_MS
 from benchmarks.dispatch.churn import Change
 from benchmarks.measure import spread
 from benchmarks.report import Row, row
-from streams.app import SESSION_SECONDS
+from streams.faust_consumer import FETCH_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from benchmarks.dispatch.latency import Series
     from benchmarks.dispatch.throughput import Cost
 
+TAKEOVER_SECONDS = (SESSION_MS + HEARTBEAT_MS + FETCH_MS) / 1000
+"""Kafka knows at the end of a session that a member died; the others hear of it with their next heartbeat, and then end
+what they fetch."""
+RESTART_SECONDS = SESSION_MS / 1000
+"""One that is started again is known by its name, and waits for no session to end."""
 PEER = "Celery + Redis"
 NICED = "Celery + Redis, batch and low under nice 19"
 
@@ -97,8 +103,11 @@ def _changes(ours: Results, peer: Results) -> list[Row]:
     made = []
     for change in Change:
         killed = change in {Change.KILL, Change.RESTART}
+        if killed:
+            limit = TAKEOVER_SECONDS if change is Change.KILL else RESTART_SECONDS
+            made.append(worst("what it held is handed to another, s", change, lambda effect: effect.takeover, limit))
         made += [
-            worst("longest wait, s", change, lambda effect: effect.pause, SESSION_SECONDS if killed else None),
+            worst("longest wait, s", change, lambda effect: effect.pause),
             worst("tasks handed out twice", change, lambda effect: effect.repeats, None if killed else 0),
             worst("tasks not done in time", change, lambda effect: effect.missing, 0),
         ]

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -45,6 +46,11 @@ class Watch:
             self._awaited.discard(task_id)
             if not self._awaited:
                 self._changed.notify_all()
+
+    def done(self, ids: Collection[str]) -> int:
+        """Return how many of these tasks are done."""
+        with self._changed:
+            return len(self._done.keys() & set(ids))
 
     def wait(self, ids: Collection[str], limit: float) -> dict[str, float]:
         """Wait until tasks are done, return when each was and forget it; those missing at the limit are left out.
@@ -87,7 +93,8 @@ class Worker:
     def kill(self) -> None:
         """End it and what runs below it at once, as when its machine dies."""
         for pid in self.tree():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # what runs below may end with its parent
+                os.kill(pid, signal.SIGKILL)
         self._process.wait(STOP_SECONDS)
 
     def close(self) -> None:

@@ -25,17 +25,24 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Handed(NamedTuple):
-    """A task was handed to a handler."""
+    """A task was handed to a handler.
+
+    Attributes:
+        task_id: of the task.
+        pid: of the handler's process.
+        at: when, by a clock that the processes of a machine share (`time.perf_counter`, which is CLOCK_MONOTONIC).
+    """
 
     task_id: str
     pid: int
+    at: float
 
 
 def work(task_id: str, cpu_ms: float, gate: str, log: str) -> None:
     """Do what a task does; the arguments are those of `Work`."""
     if log:
         with Path(log).open("ab", buffering=0) as file:
-            file.write(f"{task_id} {os.getpid()}\n".encode())
+            file.write(f"{task_id} {os.getpid()} {time.perf_counter()}\n".encode())
     if gate and not Path(gate).exists():
         return
     end = time.thread_time() + cpu_ms / 1000
@@ -46,4 +53,4 @@ def work(task_id: str, cpu_ms: float, gate: str, log: str) -> None:
 def handed(log: Path) -> list[Handed]:
     """Return who was handed what, in order."""
     lines = log.read_text().splitlines() if log.exists() else []
-    return [Handed(task_id, int(pid)) for task_id, pid in (line.split() for line in lines)]
+    return [Handed(task_id, int(pid), float(at)) for task_id, pid, at in (line.split() for line in lines)]

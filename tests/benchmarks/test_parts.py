@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
+import psutil
 import pytest
 
-from benchmarks.dispatch.latency import Series
+from benchmarks.dispatch.churn import takeover
+from benchmarks.dispatch.latency import Series, backlog
 from benchmarks.dispatch.system import Watch
-from benchmarks.dispatch.work import handed, work
+from benchmarks.dispatch.work import Handed, handed, work
 from benchmarks.measure import cpu_seconds, percentile, spread
 from benchmarks.plot import Curve, curves
 from benchmarks.report import Report, row, show
+from schemas.tiers import Tier
 
 
 @pytest.mark.parametrize(("percent", "value"), [(50, 50), (95, 95), (99, 99), (100, 100), (1, 1)])
@@ -59,21 +65,37 @@ def test_a_row_without_a_peer_names_none_and_has_no_ratio():
     assert row("m", 3.0, 2.0, peer_name="p", spreads=(0.1, None, 0.25)).spread == 0.25
 
 
+REPORT = Report("n", [row("m", 3.0, 2.0, peer_name="p", at_most=4, goal="at most 4"), row("second", 1.0)])
+
+
 def test_json_is_one_object_of_the_agreed_shape_on_standard_output(capsys):
-    show(Report("n", [row("m", 3.0, 2.0, peer_name="p", at_most=4, goal="at most 4")]), "json")
+    show(REPORT, as_json=True)
     assert json.loads(capsys.readouterr().out) == {
         "name": "n",
         "rows": [
             {"metric": "m", "ours": 3.0, "peer": 2.0, "peer_name": "p", "ratio": 1.5, "spread": None,
-             "goal": "at most 4", "met": True}
+             "goal": "at most 4", "met": True},
+            {"metric": "second", "ours": 1.0, "peer": None, "peer_name": None, "ratio": None, "spread": None,
+             "goal": None, "met": None},
         ],
     }  # fmt: skip
 
 
-def test_the_table_has_every_row(capsys):
-    show(Report("n", [row("first", 3.0, 2.0, peer_name="p"), row("second", 1.0)]), "table")
+def test_a_pipe_gets_plain_lines_with_tabs(capsys):
+    show(REPORT, as_json=False)
+    assert [line.split("\t") for line in capsys.readouterr().out.splitlines()] == [
+        ["metric", "ours", "peer", "peer_name", "ratio", "spread", "goal", "met"],
+        ["m", "3.0", "2.0", "p", "1.5", "", "at most 4", "yes"],
+        ["second", "1.0", "", "", "", "", "", ""],
+    ]
+
+
+def test_a_person_gets_a_table_with_every_row(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    show(REPORT, as_json=False)
     shown = capsys.readouterr().out
-    assert "first" in shown
+    assert "┃" in shown
     assert "second" in shown
     assert "peer: p" in shown
 
@@ -110,3 +132,78 @@ def test_a_task_leaves_a_line_each_time_and_does_nothing_once_its_gate_is_gone(t
     for _ in range(2):
         work("id", 10_000, str(gate), str(log))
     assert [each.task_id for each in handed(log)] == ["id", "id"]
+
+
+def test_a_takeover_ends_when_the_last_of_what_the_dead_held_is_handed_on():
+    lines = [
+        Handed("done before", 1, 8.0),
+        Handed("held", 1, 9.9),
+        Handed("held too", 1, 9.9),
+        Handed("another's", 2, 11.0),
+        Handed("held", 2, 15.0),
+        Handed("held too", 2, 15.5),
+        Handed("another's", 3, 30.0),
+    ]
+    assert takeover(lines, {1}, 10.0, 99.0) == 5.5
+    assert takeover(lines[:4], {1}, 10.0, 99.0) == 99.0
+
+
+class Heap:
+    """A system whose backlog is a list."""
+
+    name = "heap"
+
+    def __init__(self, *, at_work: bool) -> None:
+        self.watch = Watch()
+        self.at_work = at_work
+        self.dropped = False
+
+    def submit_many(self, tier, work, count):
+        ids = [f"{tier}-{number}" for number in range(count)]
+        for task_id in ids if self.at_work else ids[1:]:
+            self.watch.note(task_id)
+        return ids
+
+    def drop(self, tiers):
+        self.dropped = True
+        return True
+
+
+def test_a_backlog_is_gone_after_its_round(tmp_path):
+    heap = Heap(at_work=False)
+    with backlog(heap, [Tier.LOW], 3, tmp_path / "gate"):
+        assert (tmp_path / "gate").exists()
+        assert not heap.dropped
+    assert heap.dropped
+    assert not (tmp_path / "gate").exists()
+
+
+def test_a_backlog_that_ran_dry_spoils_the_measurement(tmp_path):
+    with pytest.raises(RuntimeError, match="ran dry"), backlog(Heap(at_work=True), [Tier.LOW], 3, tmp_path / "gate"):
+        pass
+
+
+def test_an_error_under_a_backlog_is_not_kept_waiting_for_it(tmp_path):
+    heap = Heap(at_work=False)
+    with pytest.raises(LookupError), backlog(heap, [Tier.LOW], 3, tmp_path / "gate"):
+        raise LookupError
+    assert not heap.dropped
+
+
+BENCHMARK = """
+import os, sys, time
+from pathlib import Path
+from benchmarks.dispatch.system import Worker
+print(Worker([sys.executable, "-c", "import time; time.sleep(600)"], os.environ, Path(sys.argv[1])).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_benchmark_that_is_killed_leaves_no_worker_behind(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", BENCHMARK, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
+    ) as running:
+        worker = psutil.Process(int(running.stdout.readline()))
+        running.send_signal(signal.SIGKILL)
+    psutil.wait_procs([worker], timeout=30)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE

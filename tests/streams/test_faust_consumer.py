@@ -1,4 +1,4 @@
-"""What our three changes to Faust remove, shown on stock Faust: as soon as Faust mends one, its test says to delete it.
+"""What our four changes to Faust remove, shown on stock Faust: as soon as Faust mends one, its test says to delete it.
 
 Each is tested three ways: stock Faust still has the fault, ours has not (so the change still takes hold), and, at the
 end, workers that join, stop and die while thousands of tasks run.
@@ -22,7 +22,7 @@ from benchmarks.dispatch.churn import Change, Pace, effects
 from benchmarks.dispatch.ours import Barnabas
 from schemas.tiers import Tier
 from schemas.topics import TASKS
-from streams.faust_consumer import COMMIT_SECONDS, App, StepWithoutTasks
+from streams.faust_consumer import COMMIT_SECONDS, FETCH_MS, App, StepWithoutTasks
 from tests.support import apart, until
 
 if TYPE_CHECKING:
@@ -180,6 +180,20 @@ async def test_stock_faust_commits_for_ever_once_its_coordinator_is_closed(fille
 
 async def test_ours_gives_such_a_commit_up(filled):
     assert await commits_in_time(App, filled, "ours-closed")
+
+
+async def fetch_wait(kind: type[faust.App], settings: Settings, group: str) -> int:
+    """How long (ms) the broker may keep a fetch, during which it is asked for no other partition."""
+    async with running(kind, settings, group) as app:
+        return app.consumer._thread._consumer._fetcher._fetch_max_wait_ms
+
+
+async def test_stock_faust_has_its_fetches_kept_for_long(settings):
+    assert await fetch_wait(faust.App, settings, "stock-fetch") > FETCH_MS, "Faust mends this now: delete FetchInTime"
+
+
+async def test_ours_are_kept_for_less(settings):
+    assert await fetch_wait(App, settings, "ours-fetch") == FETCH_MS
 
 
 class Waiter:
