@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from barnabas.local.log import LAST_WORDS
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
 
 LEASH = Path(__file__).with_name("leash.py")
 LEFTOVER_LIMIT = 10.0
-
-LAST_WORDS = 2.0
-"""Seconds to wait for the end of the output once a program has ended: what left its session may hold the pipe."""
 
 
 class Child:

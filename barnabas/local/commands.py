@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import nullcontext
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ from barnabas.local import backup as backups
 from barnabas.local import control
 from barnabas.local.display import display_for
 from barnabas.local.home import Home
+from barnabas.local.log import Log
 from barnabas.usage import Commands
 
 if TYPE_CHECKING:
@@ -38,10 +40,11 @@ def up(
     only: Annotated[
         list[str] | None, typer.Option(help="Start this process alone, or these: give it again for each.")
     ] = None,
+    log: Annotated[Path | None, typer.Option(hidden=True, help="Keep here what it says, in bounds.")] = None,
     as_json: Json = False,
 ) -> None:
     """Start Kafka, Valkey and all services, and keep them until Ctrl-C (a second one ends them at once)."""
-    with output.reported(as_json=as_json):
+    with Log(log).keeping() if log else nullcontext(), output.reported(as_json=as_json):
         settings = read_settings()
         home = Home(settings.home)
         if detach:

@@ -53,11 +53,16 @@ def up_detached(settings: Settings, home: Home, out: TextIO, *, only: Collection
     log = home.logs / SUPERVISOR_LOG
     with home.owned(), writing(home.path):  # or it is in use
         home.logs.mkdir(exist_ok=True, mode=0o700)
-        output = log.open("wb")
+        log.unlink(missing_ok=True)
+        # For what it says before it keeps its log itself, and should it crash.
+        output = log.open("ab")
     with output:
         process = subprocess.Popen(
             # With --json its error can be read, and is handed on.
-            (sys.executable, "-m", "barnabas.local", "up", "--json", *(f"--only={name}" for name in only or ())),
+            (
+                *(sys.executable, "-m", "barnabas.local", "up", "--json", f"--log={log.absolute()}"),
+                *(f"--only={name}" for name in only or ()),
+            ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=output,

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LOG_BYTES = 16 * 1024 * 1024
 CHUNK = 64 * 1024
 TAIL = 16 * 1024
+STDERR = 2
+
+LAST_WORDS = 2.0
+"""Seconds to wait for the end of the output once a program has ended: what left its session may hold the pipe."""
 
 
 class Log:
@@ -49,6 +55,21 @@ class Log:
         thread = threading.Thread(target=self._read, args=(pipe,), name=f"log {self.path.stem}", daemon=True)
         thread.start()
         return thread
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Keep what this process itself says on standard error, to its last word; then it is as it was."""
+        before = os.dup(STDERR)
+        reading, writing = os.pipe()
+        output = self.follow(reading)
+        os.dup2(writing, STDERR)
+        os.close(writing)
+        try:
+            yield
+        finally:
+            os.dup2(before, STDERR)
+            os.close(before)
+            output.join(LAST_WORDS)
 
     def _read(self, pipe: int) -> None:
         with os.fdopen(pipe, "rb", buffering=0) as said:

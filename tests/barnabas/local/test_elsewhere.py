@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,7 +55,7 @@ async def test_nothing_is_started_where_a_server_elsewhere_does_not_answer(silen
 
 def test_a_client_that_says_the_same_again_and_again_is_heard_seldom() -> None:
     now = 0.0
-    seldom = Seldom(lambda: now)
+    seldom = Seldom(lambda: now, told_by=2)
 
     def passes(kind: str, client: str) -> bool:
         return bool(seldom.filter(logging.LogRecord("k", 3, "", 0, "%s [%s] %s", (kind, client, f"at {now}"), None)))
@@ -66,3 +67,17 @@ def test_a_client_that_says_the_same_again_and_again_is_heard_seldom() -> None:
     assert passes("MAXPOLL", "a")
     now = QUIET_SECONDS
     assert passes("FAIL", "a")
+
+
+def test_aiokafka_is_heard_seldom_whichever_of_its_modules_speaks(caplog: pytest.LogCaptureFixture) -> None:
+    loggers = {
+        module.log for name, module in sys.modules.items() if name.startswith("aiokafka.") and hasattr(module, "log")
+    }
+    assert {"aiokafka", "aiokafka.producer.sender", "aiokafka.consumer.group_coordinator"} <= {
+        log.name for log in loggers
+    }
+    for log in loggers:
+        caplog.clear()
+        for node in range(3):
+            log.warning("a test can't reach %s", node)
+        assert len(caplog.records) == 1, log.name

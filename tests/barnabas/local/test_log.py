@@ -78,3 +78,22 @@ def test_a_log_goes_on_where_an_earlier_supervisor_left_it(tmp_path: Path) -> No
     Log(tmp_path / "log").write(b"before\n")
     Log(tmp_path / "log").write(b"after\n")
     assert (tmp_path / "log").read_text() == "before\nafter\n"
+
+
+async def test_what_a_process_says_itself_is_kept_in_bounds_to_its_last_word_and_not_after_that(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from barnabas.local.log import Log\n"
+        "with Log(Path(sys.argv[1]), limit=100_000).keeping():\n"
+        "    for n in range(50_000): print(n, file=sys.stderr)\n"
+        "    os.write(2, b'the end')\n"
+        "print('after', file=sys.stderr)\n"
+    )
+    log = Log(tmp_path / "own.log", limit=LIMIT)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script, str(log.path)), stderr=asyncio.subprocess.PIPE
+    )
+    _, rest = await process.communicate()
+    assert (process.returncode, rest) == (0, b"after\n")
+    kept = log.before.read_bytes() + log.path.read_bytes()
+    assert kept.endswith(b"49999\nthe end")
+    assert LIMIT <= len(kept) <= 2 * LIMIT

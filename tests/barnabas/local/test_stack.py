@@ -240,6 +240,23 @@ async def test_a_stack_in_the_background_is_brought_down_from_elsewhere(tmp_path
     assert (await _ran(home, "no-such-command"))[0] == 2
 
 
+async def test_a_stack_in_the_background_keeps_its_own_log_as_it_keeps_the_others(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    status, _out, err = await _ran(home.path, "up", "--detach", "--only", "valkey")
+    assert status == 0, err
+    try:
+        log = home.logs / control.SUPERVISOR_LOG
+        assert "valkey ready in" in log.read_text()
+        log.rename(tmp_path / "full")  # as it is when it is full
+        running = home.read_running()
+        assert running is not None
+        os.kill(running.children["valkey"][0], signal.SIGKILL)
+        await until(lambda: log.exists() and "valkey ready" in log.read_text())
+    finally:
+        status, _out, err = await _ran(home.path, "down")
+    assert status == 0, err
+
+
 async def test_a_home_that_can_not_be_written_is_told_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for arguments in (("up",), ("up", "--detach")):
