@@ -90,6 +90,13 @@ class TooSlowError(BarnabasError):
     retryable = True
 
 
+class DrainingError(BarnabasError):
+    """The edge stopped before it was done: make the same request again, with its idempotency key if it has one."""
+
+    code = "edge.draining"
+    retryable = True
+
+
 class ExposedError(BarnabasError):
     """The edge listens on loopback addresses only."""
 

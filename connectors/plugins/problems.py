@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from connectors import views
-from connectors.errors import PayloadTooLargeError, RequestError
+from connectors.errors import DrainingError, PayloadTooLargeError, RequestError
 from schemas.errors import BarnabasError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _log = structlog.get_logger()
 
@@ -42,6 +45,7 @@ STATUS = {
     "store.unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "lease.timeout": HTTPStatus.SERVICE_UNAVAILABLE,
     "lease.lost": HTTPStatus.SERVICE_UNAVAILABLE,
+    "edge.draining": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of each code; what is not here is the edge's own fault."""
 
@@ -75,6 +79,29 @@ def answer(error: BarnabasError, status: HTTPStatus) -> Response:
     return Response(body, status, headers, views.PROBLEM_JSON)
 
 
+class Draining:
+    """Answers what a stop of the edge cuts off, for nobody else cancels a request: uvicorn would say that the edge failed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except asyncio.CancelledError:
+            if begun:
+                raise
+            await answer(DrainingError(), HTTPStatus.SERVICE_UNAVAILABLE)(scope, receive, send)
+
+
 def handle(app: FastAPI) -> None:
     """Let an app answer every error as a problem document."""
 
@@ -103,6 +130,7 @@ def handle(app: FastAPI) -> None:
         _log.error("rest.failed", path=request.url.path, exc_info=error)
         return answer(BarnabasError("the edge failed; its log says why"), HTTPStatus.INTERNAL_SERVER_ERROR)
 
+    app.add_middleware(Draining)
     app.add_exception_handler(BarnabasError, ours)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

@@ -1,13 +1,15 @@
 """Requests that never end, and headers without one; idle connections and WebSockets are left alone."""
 
 import asyncio
+import json
 
 import pytest
 from fastapi import FastAPI, Request
 
 from backbone.settings import Settings
-from connectors import http
+from connectors import door, http
 from connectors.door import Door
+from connectors.plugins.problems import handle
 
 pytestmark = pytest.mark.slow
 
@@ -96,3 +98,27 @@ async def test_an_idle_connection_and_a_websocket_stay(port):
         await socket.send("still here")
         assert await socket.recv() == "still here"
     writer.close()
+
+
+async def test_a_request_that_a_stop_cuts_off_may_be_made_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(door, "DRAIN_SECONDS", 0)
+    app = FastAPI()
+    handle(app)
+    begun = asyncio.Event()
+
+    @app.get("/stuck")
+    async def stuck():
+        begun.set()
+        await asyncio.Event().wait()
+
+    edge = Door(Settings(home=tmp_path, edge_port=0), app)
+    serving = asyncio.create_task(edge.serve())
+    heard = asyncio.create_task(talk(edge.port, GET.replace(b"/echo", b"/stuck")))
+    await begun.wait()
+    await edge.shut()
+    await serving
+    head, _, body = (await heard).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after" in head.lower()
+    told = json.loads(body)
+    assert (told["code"], told["retryable"]) == ("edge.draining", True)
