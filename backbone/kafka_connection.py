@@ -55,10 +55,12 @@ class Client(client.AIOKafkaClient):
             await asyncio.sleep(AGAIN_SECONDS)
             for unknowing in self._conns.values():
                 unknowing.close()
+            self._conns.clear()
             await super().bootstrap()  # type: ignore[no-untyped-call]  # as above
 
 
 def install() -> None:
     """Let all that aiokafka does in this process be done by these."""
-    conn.AIOKafkaConnection = Connection  # type: ignore[misc]  # it is one
-    consumer.AIOKafkaClient = producer.AIOKafkaClient = Client  # type: ignore[misc]  # as above
+    vars(conn)["AIOKafkaConnection"] = Connection
+    for made_in in (consumer, producer):
+        vars(made_in)["AIOKafkaClient"] = Client

@@ -10,6 +10,8 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from backbone.redis_connection import harden
+
 if TYPE_CHECKING:
     from backbone.settings import Settings
 
@@ -21,7 +23,7 @@ def key(settings: Settings, name: str) -> str:
 
 def connect(settings: Settings) -> Redis:
     """Return a client (it connects when it is first used) that answers or fails within seconds."""
-    return Redis.from_url(
+    client = Redis.from_url(
         settings.redis_url.get_secret_value(),
         socket_timeout=5,
         socket_connect_timeout=2,
@@ -30,3 +32,4 @@ def connect(settings: Settings) -> Redis:
         retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
+    return harden(client)

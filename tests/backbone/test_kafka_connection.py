@@ -15,6 +15,7 @@ from aiokafka.protocol.metadata import MetadataResponse_v0
 
 from backbone import kafka
 from backbone.kafka_connection import Client, Connection
+from backbone.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,8 +66,8 @@ def test_without_our_change_it_is_an_error_that_aiokafka_does_not_foresee():
     assert not isinstance(caught.value, KafkaConnectionError)
 
 
-def test_every_client_of_the_process_is_made_so(settings):
-    made = kafka.Producer(settings)._client.client
+async def test_every_client_of_the_process_is_made_so():
+    made = kafka.Producer(Settings())._client.client
     assert type(made) is Client
     assert conn.AIOKafkaConnection is Connection
 
