@@ -41,6 +41,8 @@ class Ledger:
         tasks: the records of each task, by its id.
         ends: the terminal events of each task, in the order of the log.
         attempts: the highest attempt that any record of a task speaks of.
+        begun_at: the topic of each task's first record, and its offset.
+        ended_at: the offset of each task's first terminal event.
         letters: the dead letters of each task.
         unread: the places of what could not be read, of which a dead letter tells.
         timers: the latest revision of each timer, removed ones included.
@@ -52,6 +54,8 @@ class Ledger:
     tasks: dict[str, list[Task]] = field(default_factory=lambda: defaultdict(list))
     ends: dict[str, list[TaskEvent]] = field(default_factory=lambda: defaultdict(list))
     attempts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    begun_at: dict[str, tuple[Topic, int]] = field(default_factory=dict)
+    ended_at: dict[str, int] = field(default_factory=dict)
     letters: dict[str, list[DeadLetter]] = field(default_factory=lambda: defaultdict(list))
     unread: list[Place] = field(default_factory=list)
     timers: dict[str, Timer] = field(default_factory=dict)
@@ -64,11 +68,13 @@ class Ledger:
         match entry.record:
             case Task() as task:
                 self.tasks[task.id].append(task)
+                self.begun_at.setdefault(task.id, (entry.topic, entry.offset))
                 self._attempt(task.id, task.attempt)
             case TaskEvent() as event:
                 self._attempt(event.task_id, event.attempt)
                 if event.status.terminal:
                     self.ends[event.task_id].append(event)
+                    self.ended_at.setdefault(event.task_id, entry.offset)
             case DeadLetter() as letter:
                 self._letter(letter)
             case Timer() as timer:

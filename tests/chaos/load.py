@@ -48,6 +48,7 @@ class What(StrEnum):
     DIRECT = "straight to its topic"
     GARBAGE = "garbage"
     ONCE = "one-off timer"
+    ORDER = "in the order of its key"
     ASK = "asks the model"
 
 
@@ -59,7 +60,7 @@ MIX: dict[What, int] = {
     What.FLAKE: 6,
     What.TIRE: 2,
     What.DIE: 1,
-    What.SLEEP: 8,
+    What.SLEEP: 16,
     What.SPIN: 4,
     What.CHAIN: 10,
     What.CUT: 3,
@@ -70,19 +71,28 @@ MIX: dict[What, int] = {
     What.DIRECT: 5,
     What.GARBAGE: 1,
     What.ONCE: 4,
+    What.ORDER: 8,
 }
+KEYS = 8
+"""How many keys those share that are to run in order; each key has one tier."""
 WITH_MODEL: dict[What, int] = {**MIX, What.ASK: 3}
 """The mix where an inference worker takes part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A task, or a step of a chain, and how it may end."""
+    """A task, or a step of a chain.
+
+    Attributes:
+        ends: how it may end.
+        says: what it has to say where it succeeds; None is anything.
+    """
 
     kind: str
     payload: dict[str, Any]
     tier: Tier
     ends: Ends = SUCCEEDS
+    says: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +106,7 @@ class Ask:
         work: the task, and the steps that follow it.
         later: seconds after it was accepted at which it is sent again or cancelled, or from when it is asked for to its
             deadline or slot.
+        key: its ordering key.
     """
 
     name: str
@@ -103,6 +114,7 @@ class Ask:
     after: float
     work: tuple[Work, ...]
     later: float = 0.0
+    key: str | None = None
 
 
 def draw(rng: Random, *, tasks: int, seconds: float, run: str, mix: Mapping[What, int] = MIX) -> list[Ask]:
@@ -122,8 +134,9 @@ def draw(rng: Random, *, tasks: int, seconds: float, run: str, mix: Mapping[What
             name=f"{run}-{n:05}",
             what=what,
             after=after,
-            work=_work(what, rng, f"{run}-{n:05}"),
+            work=(_in_order(rng, n),) if what is What.ORDER else _work(what, rng, f"{run}-{n:05}"),
             later=_later(what, rng),
+            key=f"{run}-key-{n % KEYS}" if what is What.ORDER else None,
         )
         for n, (what, after) in enumerate(zip(whats, moments, strict=True))
     ]
@@ -168,15 +181,20 @@ def _work(what: What, rng: Random, name: str) -> tuple[Work, ...]:  # noqa: PLR0
             return (_told("pass", tier),)
 
 
+def _in_order(rng: Random, n: int) -> Work:
+    """Return work for a key's own tier; how long it takes has nothing to do with when it was asked for."""
+    return _told("sleep", list(Tier)[n % len(Tier)], ms=rng.randint(0, 300))
+
+
 def _told(do: str, tier: Tier, ends: Ends = SUCCEEDS, *, ms: int = 0) -> Work:
     return Work("chaos.work", {"do": do, "ms": ms}, tier, ends)
 
 
 def _chain(rng: Random, name: str) -> tuple[Work, ...]:
     """Return two to four steps over the tiers; each hands on what the first one said."""
-    first = Work("chaos.work", {"do": "pass", "say": name}, rng.choice(list(Tier)))
+    first = Work("chaos.work", {"do": "pass", "say": name}, rng.choice(list(Tier)), says=name)
     then = [
-        Work("chaos.work", {"do": "pass", "say": "{{ result.said }}"}, rng.choice(list(Tier)))
+        Work("chaos.work", {"do": "pass", "say": "{{ result.said }}"}, rng.choice(list(Tier)), says=name)
         for _ in range(rng.randint(1, 3))
     ]
     return (first, *then)

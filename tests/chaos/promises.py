@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
-from itertools import takewhile
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import pairwise, takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from backbone import slots
 from schemas.records import FireOutcome, Status
@@ -16,8 +19,10 @@ from schemas.records import FireOutcome, Status
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from schemas.records import TaskEvent
+    from schemas.records import DeadLetter, Task, TaskEvent
     from tests.chaos.ledger import Ledger, Place
+
+SUCCEEDS = frozenset({Status.SUCCEEDED})
 
 
 class Broken(NamedTuple):
@@ -42,10 +47,12 @@ class Promised:
     Attributes:
         kinds: of the task and of each step that may follow.
         ends: how each of them may end; a chain that goes on has more of them.
+        says: what each of them says where it succeeds; None is anything.
     """
 
     kinds: tuple[str, ...]
     ends: tuple[frozenset[Status], ...]
+    says: tuple[str | None, ...]
 
 
 @dataclass
@@ -103,6 +110,7 @@ def broken(ledger: Ledger, asked: Asked, shown: Mapping[str, Shown]) -> list[Bro
         *_ended(ledger, ids),
         *_one_end(ledger),
         *_as_expected(ledger, asked),
+        *_in_order(ledger),
         *_nothing_from_nowhere(ledger, ids),
         *_cancelled(ledger, asked),
         *_slots(ledger, asked),
@@ -132,12 +140,18 @@ def _one_end(ledger: Ledger) -> Iterator[Broken]:
 def _as_expected(ledger: Ledger, asked: Asked) -> Iterator[Broken]:
     for identity, promised in asked.tasks.items():
         yield from _chain(ledger, identity, promised)
+    for timer_id in asked.timers.keys() & ledger.timers.keys():
+        template = ledger.timers[timer_id].template.task
+        for identity in ledger.made_by(timer_id).values():
+            if template is not None:
+                yield from _chain(ledger, identity, Promised((template.kind,), (SUCCEEDS,), (None,)))
 
 
 def _chain(ledger: Ledger, root: str, promised: Promised) -> Iterator[Broken]:
     """Follow a chain: each step in its place, no further than it may go, and no shorter."""
     identity, parent = root, None
-    for step, (kind, allowed) in enumerate(zip(promised.kinds, promised.ends, strict=True)):
+    steps = zip(promised.kinds, promised.ends, promised.says, strict=True)
+    for step, (kind, allowed, says) in enumerate(steps):
         end = ledger.end(identity)
         if end is None:
             return  # told of by `_ended`
@@ -148,12 +162,28 @@ def _chain(ledger: Ledger, root: str, promised: Promised) -> Iterator[Broken]:
                 yield Broken("a step has its place", identity, f"{record.kind} after {record.parent_id}")
         if end.status not in allowed:
             yield Broken("a task ends as it has to", identity, f"{_short(end)}, not {' or '.join(sorted(allowed))}")
+        if says is not None and end.status is Status.SUCCEEDED and _said(end) != says:
+            yield Broken("a step gets what the one before it said", identity, f"it says {_said(end)!r}, not {says!r}")
         goes_on = end.status is Status.SUCCEEDED and step + 1 < len(promised.ends)
         if goes_on is not (end.next_id is not None):
             yield Broken("a chain is followed to its end", identity, f"{_short(end)}, next {end.next_id}")
         if end.next_id is None:
             return
         identity, parent = end.next_id, identity
+
+
+def _in_order(ledger: Ledger) -> Iterator[Broken]:
+    """Hold the ends of first attempts against the order in which their tasks lie; who was cancelled did not wait."""
+    by_key = defaultdict(list)
+    for identity, (topic, offset) in ledger.begun_at.items():
+        end = ledger.end(identity)
+        if end is not None and end.attempt == 1 and end.status in {Status.SUCCEEDED, Status.FAILED}:
+            by_key[topic, end.key].append((offset, identity))
+    for tasks in by_key.values():
+        in_line = [identity for _, identity in sorted(tasks)]
+        for before, after in pairwise(in_line):
+            if ledger.ended_at[after] < ledger.ended_at[before]:
+                yield Broken("first attempts of a key run in order", after, f"it overtook {before}")
 
 
 def _nothing_from_nowhere(ledger: Ledger, ids: set[str]) -> Iterator[Broken]:
@@ -207,6 +237,9 @@ def _letters(ledger: Ledger, asked: Asked) -> Iterator[Broken]:
         end = ledger.end(identity)
         yield Broken("a dead letter has its failure", identity, _short(end) if end else "no end")
     for identity, letters in ledger.letters.items():
+        records = ledger.tasks.get(identity)
+        if records:  # a step whose look-up found nothing never became a task
+            yield from _whole(letters[0], records)
         if any(letter != letters[0] for letter in letters):
             yield Broken("a failure has one dead letter", identity, f"{len(letters)}, not all alike")
     unread = set(ledger.unread)
@@ -215,6 +248,18 @@ def _letters(ledger: Ledger, asked: Asked) -> Iterator[Broken]:
             yield Broken("what can't be read is a dead letter", _at(place), "none")
     for place in sorted(unread - set(asked.garbage)):
         yield Broken("nothing comes from nowhere", _at(place), "a dead letter of what could be read")
+
+
+def _whole(letter: DeadLetter, records: Sequence[Task]) -> Iterator[Broken]:
+    """Hold a dead letter against the records of its task: the last attempt's is in it, and the error of each."""
+    task = letter.task
+    if task is None:
+        return
+    if not any((task.payload, task.then, task.attempt) == (one.payload, one.then, one.attempt) for one in records):
+        yield Broken("a dead letter holds its task whole", task.id, f"no record is like it, of attempt {task.attempt}")
+    told = [attempt.attempt for attempt in letter.history]
+    if told != list(range(1, task.attempt + 1)):
+        yield Broken("a dead letter has each attempt's error", task.id, f"of {told} out of {task.attempt}")
 
 
 def _nothing_left(ledger: Ledger) -> Iterator[Broken]:
@@ -237,6 +282,10 @@ def _projection(ledger: Ledger, ids: set[str], shown: Mapping[str, Shown]) -> It
 
 def _status(end: TaskEvent | None) -> Status | None:
     return end.status if end else None
+
+
+def _said(end: TaskEvent) -> Any:
+    return msgspec.json.decode(end.result).get("said") if end.result else None
 
 
 def _short(end: TaskEvent) -> str:

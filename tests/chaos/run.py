@@ -39,6 +39,7 @@ from tests.chaos.tail import Tail, read_whole
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from tests.chaos.ledger import Ledger
     from tests.chaos.plan import Plan
 
 PLUGIN = Path(__file__).with_name("plugin")
@@ -83,7 +84,7 @@ async def chaos(plan: Plan, folder: Path, say: Callable[[str], None] = lambda _t
             finally:
                 telling.cancel()
             say("asking the edge for each task, and reading the topics from their beginnings")
-            shown = await _shown(client, owed(tail.ledger, submitter.asked), plan.quiet)
+            shown = await _shown(client, tail.ledger, owed(tail.ledger, submitter.asked), plan.quiet)
             ledger = await read_whole(stack.settings)
     return make_report(
         seed=plan.seed,
@@ -168,15 +169,16 @@ async def _tell(tail: Tail, submitter: Submitter, say: Callable[[str], None]) ->
         say(f"{many} accepted, {ended} tasks ended with steps and slots, {left} to end or to fire")
 
 
-async def _shown(client: Client, ids: set[str], limit: float) -> dict[str, Shown]:
-    """Return what the edge shows of each task, once it shows its end; or what it shows when the time is over."""
+async def _shown(client: Client, ledger: Ledger, ids: set[str], limit: float) -> dict[str, Shown]:
+    """Return what the edge shows of each task, once it shows the end that it had; or what it shows when time is over."""
     end = time.monotonic() + limit
     some = asyncio.Semaphore(READ_AT_ONCE)
 
     async def show(identity: str) -> tuple[str, Shown | None]:
         async with some:
             found = await _state(client, identity)
-            while (found is None or found.status not in ENDS) and time.monotonic() < end:
+            there = ledger.end(identity) is not None
+            while there and (found is None or found.status not in ENDS) and time.monotonic() < end:
                 await asyncio.sleep(0.2)
                 found = await _state(client, identity)
             return identity, found

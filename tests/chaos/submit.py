@@ -113,6 +113,7 @@ class Submitter:
                 first.payload,
                 tier=first.tier,
                 idempotency_key=ask.name,
+                ordering_key=ask.key,
                 then=[Step(kind=step.kind, payload=step.payload, tier=step.tier) for step in then],
                 deadline=deadline,
             )
@@ -194,8 +195,11 @@ class Submitter:
         self.asked.timers[timer_id] = until
 
     def _promise(self, task_id: str, ask: Ask) -> None:
-        kinds, ends = tuple(work.kind for work in ask.work), tuple(work.ends for work in ask.work)
-        self.asked.tasks[task_id] = Promised(kinds, ends)
+        self.asked.tasks[task_id] = Promised(
+            kinds=tuple(work.kind for work in ask.work),
+            ends=tuple(work.ends for work in ask.work),
+            says=tuple(work.says for work in ask.work),
+        )
 
     async def _through_the_edge(self, once: Callable[[], Awaitable[A]]) -> A:
         """Do something until the edge accepts it, and keep when it did.

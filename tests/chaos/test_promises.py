@@ -27,7 +27,7 @@ def test_where_all_is_well_no_promise_is_broken(world):
     assert world.broken() == set()
     assert unfinished(world.ledger, world.asked) == set()
     slots = {derived_id("t", 110), derived_id("t", 140)}
-    assert owed(world.ledger, world.asked) == {"one", "first", "second"} | slots
+    assert owed(world.ledger, world.asked) == {"one", "ahead", "behind", "first", "second"} | slots
 
 
 def test_what_comes_again_the_same_breaks_nothing(world):
@@ -84,6 +84,17 @@ def asked_for(**fields: Any) -> Any:
 
 FIRST = derived_id("t", 110)
 
+
+def overtakes(world: World) -> None:
+    """Let the second of two tasks of one key end first."""
+    ahead, behind = (
+        next(row for row in world.rows if type(row[2]) is TaskEvent and row[2].task_id == one)
+        for one in ("ahead", "behind")
+    )
+    world.rows.remove(ahead)
+    world.rows.insert(world.rows.index(behind) + 1, ahead)
+
+
 BREAKS = {
     "an end is missing": ("each task ends", without(TaskEvent, task_id="one")),
     "a step's end is missing": ("each task ends", without(TaskEvent, task_id="second")),
@@ -91,6 +102,16 @@ BREAKS = {
     "a second end says otherwise": ("a task ends once", plus(RESULTS, end("one", Status.CANCELLED))),
     "a second end is of another run": ("a task ends once", plus(RESULTS, end("one", at=6))),
     "it failed instead": ("a task ends as it has to", changed(TaskEvent, {"status": Status.EXPIRED}, task_id="one")),
+    "a slot's task failed": ("a task ends as it has to", changed(TaskEvent, {"status": Status.FAILED}, task_id=FIRST)),
+    "it says what it was not told": (
+        "a step gets what the one before it said",
+        changed(TaskEvent, {"result": b'{"said":"other"}'}, task_id="one"),
+    ),
+    "it says nothing": (
+        "a step gets what the one before it said",
+        changed(TaskEvent, {"result": None}, task_id="one"),
+    ),
+    "it overtook another of its key": ("first attempts of a key run in order", overtakes),
     "a chain stops": ("a chain is followed to its end", changed(TaskEvent, {"next_id": None}, task_id="first")),
     "a chain goes on": ("a chain is followed to its end", changed(TaskEvent, {"next_id": "one"}, task_id="second")),
     "a step in the wrong place": ("a step has its place", changed(Task, {"step": 2}, id="second")),
@@ -121,6 +142,14 @@ BREAKS = {
     "a letter without a failure": (
         "a dead letter has its failure",
         plus(DEAD_LETTERS, DeadLetter(at=1, error=PROBLEM, task=task("one"))),
+    ),
+    "a letter of another payload": (
+        "a dead letter holds its task whole",
+        changed(Task, {"payload": b'{"other":1}'}, id="second"),
+    ),
+    "a letter that tells of no attempt": (
+        "a dead letter has each attempt's error",
+        changed(DeadLetter, {"history": []}, raw=None),
     ),
     "two letters": (
         "a failure has one dead letter",

@@ -78,9 +78,9 @@ def test_a_report_counts_repeats_and_tells_what_was_broken(world):
         signs=[sign(9.0), sign(14.0, worker="h:9")],
         notes=[Note("one", "pass", 7, 9_000), Note("one", "pass", 9, 14_000)],
     )
-    assert report.ends == {"succeeded": 4, "failed": 1}
+    assert report.ends == {"succeeded": 6, "failed": 1}
     assert report.slots == {"fired": 1, "skipped": 2, "late": 1}
-    assert report.repeats == {"terminal events": 5, "Fires": 3, "dead letters": 1, "dead letters of garbage": 1}
+    assert report.repeats == {"terminal events": 7, "Fires": 3, "dead letters": 1, "dead letters of garbage": 1}
     assert [(row.kind, row.outage_max, row.handed_again) for row in report.faults] == [
         ("edge kill", 1.5, 0),
         ("tier kill", 4.0, 1),

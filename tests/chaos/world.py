@@ -6,15 +6,15 @@ from typing import Any
 
 from backbone.ids import derived_id
 from schemas.errors import Problem
-from schemas.records import DeadLetter, Fire, FireOutcome, Status, Task, TaskEvent, Template, Timer, TimerState
+from schemas.records import Attempt, DeadLetter, Fire, FireOutcome, Status, Task, TaskEvent, Template, Timer, TimerState
 from schemas.tiers import Tier
 from schemas.topics import DEAD_LETTERS, RESULTS, TASKS, TIMERS, TIMERS_FIRED, TIMERS_STATE, Topic
 from tests.chaos.ledger import Entry, Ledger
-from tests.chaos.promises import Asked, Promised, Shown, broken
+from tests.chaos.promises import SUCCEEDS, Asked, Promised, Shown, broken
 
-SUCCEEDS = frozenset({Status.SUCCEEDED})
 FAILS = frozenset({Status.FAILED})
 PROBLEM = Problem("task.failed", "it failed")
+TRIED = Attempt(attempt=1, at=1, code=PROBLEM.code, message=PROBLEM.message)
 
 
 def task(identity: str, **more: Any) -> Task:
@@ -76,16 +76,19 @@ class World:
 
 
 def all_well() -> World:
-    """Return a task, a chain of two steps that fails at its second, a timer with four slots, and some garbage: all is well."""
+    """Return tasks, a chain of two steps that fails at its second, a timer with four slots, and some garbage: all is well."""
     it = World()
-    it.asked.tasks["one"] = Promised(("a",), (SUCCEEDS,))
-    it.ran(task("one"), end("one"))
-    it.asked.tasks["first"] = Promised(("a", "b"), (SUCCEEDS, FAILS))
+    it.asked.tasks["one"] = Promised(("a",), (SUCCEEDS,), ("hello",))
+    it.ran(task("one"), end("one", result=b'{"said":"hello"}'))
+    it.ran(task("ahead"), end("ahead", key="k")).ran(task("behind"), end("behind", key="k"))
+    for one in ("ahead", "behind"):
+        it.asked.tasks[one] = Promised(("a",), (SUCCEEDS,), (None,))
+    it.asked.tasks["first"] = Promised(("a", "b"), (SUCCEEDS, FAILS), (None, None))
     second = {"kind": "b", "root_id": "first", "step": 1}
     it.ran(task("first"), end("first", next_id="second"))
     failed = task("second", parent_id="first", **second)
     it.ran(failed, end("second", Status.FAILED, error=PROBLEM, **second))
-    it.tell(DEAD_LETTERS, DeadLetter(at=1, error=PROBLEM, task=failed))
+    it.tell(DEAD_LETTERS, DeadLetter(at=1, error=PROBLEM, task=failed, history=[TRIED]))
     it.asked.timers["t"] = 140
     it.tell(TIMERS, every()).tell(TIMERS_STATE, TimerState(id="t", last_slot=110, revision=1))
     for one in (
