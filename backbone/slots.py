@@ -27,7 +27,6 @@ from schemas.records import FireOutcome, Misfire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from schemas.records import Timer
 
@@ -84,7 +83,7 @@ def check(timer: Timer) -> None:
     if (timer.template.task is None) == (timer.template.delivery is None):
         raise TimerError("give exactly one of `task` and `delivery`", field="template")
     if timer.cron is not None:
-        _cron(timer, timer.created_at)
+        _fires(timer.cron, timer.tz or "UTC", timer.created_at)
 
 
 def slots_after(timer: Timer, after: int) -> Iterator[int]:
@@ -98,14 +97,14 @@ def slots_after(timer: Timer, after: int) -> Iterator[int]:
             slot += timer.every
             yield slot
     else:
+        expression, tz = timer.cron or "", timer.tz or "UTC"
         for _ in range(_SHARED):
-            following = _next_fire(timer.cron or "", timer.tz or "UTC", after // 1000)
+            following = _next_fire(expression, tz, after // 1000)
             if following is None:
                 return
             yield following
             after = following
-        for moment in _cron(timer, after):
-            yield int(moment.timestamp() * 1000)
+        yield from _fires(expression, tz, after)
 
 
 def dues_after(timer: Timer, after: int) -> Iterator[tuple[int, int]]:
@@ -181,12 +180,17 @@ def _in_ranges(decided: list[Decision]) -> Iterator[Decision]:
 @lru_cache(maxsize=16_384)
 def _next_fire(expression: str, tz: str, after: int) -> int | None:
     """Return the first slot of a cron expression later than `after` (seconds), in ms: thousands share the full hour."""
-    moment = next(Cron(expression).fires(to_datetime(after * 1000), read_zone(tz)), None)
-    return None if moment is None else int(moment.timestamp() * 1000)
+    return next(_fires(expression, tz, after * 1000), None)
 
 
-def _cron(timer: Timer, after: int) -> Iterator[datetime]:
+def _fires(expression: str, tz: str, after: int) -> Iterator[int]:
+    """Return the slots of a cron expression later than `after`.
+
+    Raises:
+        TimerError: it is none, or the zone is none.
+    """
     try:
-        return Cron(timer.cron or "").fires(to_datetime(after), read_zone(timer.tz or "UTC"))
+        moments = Cron(expression).fires(to_datetime(after), read_zone(tz))
     except CronError as error:
         raise TimerError(error.message, field="tz" if error.field == "tz" else "cron") from None
+    return (int(moment.timestamp() * 1000) for moment in moments)

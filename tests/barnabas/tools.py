@@ -31,7 +31,8 @@ def options() -> dict[str, set[str]]:
             if hasattr(command, "commands"):
                 walk(command, f"{before}{name} ")
             else:
-                found[before + name] = {option for param in command.params for option in param.opts}
+                shown = [param for param in command.params if not getattr(param, "hidden", False)]
+                found[before + name] = {option for param in shown for option in param.opts}
 
     walk(typer.main.get_command(app), "")
     return found
