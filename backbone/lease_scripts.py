@@ -50,8 +50,10 @@ local first = first_waiter()
 if held or first ~= token then
   return {'', first == token and redis.call('PTTL', KEYS[1]) or -1}
 end
--- Never the same number twice, and never a lower one, even where Redis has lost the last.
-local fence = string.format('%.0f', math.max(tonumber(redis.call('GET', KEYS[2]) or 0) + 1, now))
+-- Never the same number twice, and never a lower one, even where Redis has lost the last: in microseconds, as within a
+-- millisecond it can be asked, emptied and asked again.
+local moment = time[1] * 1000000 + time[2]
+local fence = string.format('%.0f', math.max(tonumber(redis.call('GET', KEYS[2]) or 0) + 1, moment))
 redis.call('SET', KEYS[2], fence)
 redis.call('SET', KEYS[1], token .. '/' .. fence, 'NX', 'PX', ttl)
 redis.call('LPOP', KEYS[3])
