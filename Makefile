@@ -53,9 +53,11 @@ chaos: install  ## Break a running stack in every way for minutes, and hold the 
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lock: $(BIN)/uv  ## Rewrite the locks from pyproject.toml
-	@for extra in streams inference edge; do \
-		$(UV) compile pyproject.toml --extra $$extra $(LOCK_ARGS) -o requirements/$$extra.lock || exit 1; done
 	@$(UV) compile pyproject.toml --all-extras $(LOCK_ARGS) -o requirements/all.lock
+	@# Images hold what the tests ran with.
+	@for extras in streams inference edge 'streams rendered'; do \
+		$(UV) compile pyproject.toml $$(printf -- '--extra %s ' $$extras) $(LOCK_ARGS) -c requirements/all.lock \
+			-o requirements/$$(echo $$extras | tr ' ' -).lock || exit 1; done
 	@echo "uv" | $(UV) compile - $(LOCK_ARGS) -o requirements/bootstrap.lock
 	@echo "hatchling" | $(UV) compile - $(LOCK_ARGS) -o requirements/build.lock
 

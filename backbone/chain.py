@@ -4,20 +4,23 @@ A chain is a line of steps: no fan-out, no join. A string in a step's payload ma
 looked up in the result of the step before. A string that is nothing else becomes the value itself, whatever its type;
 within other text the value is written out. It is a look-up, no code: names and list indexes with dots between them.
 
-    {"url": "{{ result.links.0 }}"}             the first of the links
-    {"prompt": "Sum this up: {{ result.text }}"}
+    {"url": "{{ result.links.0.url }}"}             where the first of the links leads
+    {"expression": "{{ result.data.hours }} daily"}
+
+In the prompt of a step for a model it becomes data beside the text (`backbone.quoting`).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from backbone.errors import StepError
 from backbone.ids import derived_id
+from backbone.quoting import LOOKUP, PROMPTS, is_for_a_model, prompt
 from backbone.stamp import stamp
 from schemas.nesting import MOST_NESTED, is_deep
 from schemas.records import Task
@@ -25,10 +28,11 @@ from schemas.records import Task
 if TYPE_CHECKING:
     from backbone.settings import TierPolicy, TierTable
 
-# One loop and nothing beside it that matches the same: a string of blanks would keep it busy for hours.
-_LOOKUP = re.compile(r"\{\{([^{}]*)\}\}")
 _NAME = re.compile(r"[^.\s{}]+(\.[^.\s{}]+)*")
 _INDEX = re.compile(r"[0-9]{1,9}")
+
+MOST_STEPS: Final = 32
+"""The most steps that a chain may have after its first task."""
 
 
 def next_id(task: Task) -> str:
@@ -81,6 +85,7 @@ def next_part(task: Task, payload: bytes, *, policy: TierPolicy, due: int) -> Ta
         task,
         id="",
         payload=payload,
+        payload_ref=None,
         created_at=due,
         start_by=0,
         attempt=1,
@@ -94,29 +99,35 @@ def next_part(task: Task, payload: bytes, *, policy: TierPolicy, due: int) -> Ta
     return msgspec.structs.replace(stamped, start_by=min(stamped.start_by, task.deadline))
 
 
-def check(payload: bytes, field: str) -> None:
-    """Refuse a step's payload whose look-ups can't be read.
+def check(payload: bytes, field: str, *, kind: str) -> None:
+    """Refuse the payload of a step of a kind whose look-ups can't be read, or stand where none may.
 
     Raises:
         StepError: `field` and the path of the string within.
     """
-    _fill(msgspec.json.decode(payload), None, field)
+    _filled(msgspec.json.decode(payload), None, field, kind)
 
 
 def looks_up(payload: bytes) -> bool:
     """Whether a step's payload holds anything that is written like a look-up."""
-    return _LOOKUP.search(payload.decode()) is not None
+    return LOOKUP.search(payload.decode()) is not None
 
 
-def fill(payload: bytes, result: bytes, largest: int) -> bytes:
+def fill(payload: bytes, result: bytes, largest: int, *, kind: str) -> bytes:
     """Return a step's payload with each look-up replaced by what it finds in the result.
+
+    Args:
+        payload: as the step's author wrote it.
+        result: of the step before.
+        largest: bytes that it may have in the end.
+        kind: the step's; in the prompt of a model's, what is found is marked as data.
 
     Raises:
         StepError: the result has nothing at a path, or the payload grows over `largest` bytes or too deep; `field` says
             where.
     """
     scope = _Scope({"result": msgspec.json.decode(result)}, largest)
-    filled = msgspec.json.encode(_fill(msgspec.json.decode(payload), scope, "payload"))
+    filled = msgspec.json.encode(_filled(msgspec.json.decode(payload), scope, "payload", kind))
     scope.charge(len(filled) - scope.charged, "payload")
     if is_deep(filled):
         raise StepError(f"its payload is nested deeper than {MOST_NESTED}", field="payload")
@@ -138,7 +149,24 @@ class _Scope:
     def charge(self, size: int, field: str) -> None:
         self.charged += size
         if self.charged > self.largest:
-            raise StepError(f"its payload has more than the {self.largest} bytes that travel in a record", field=field)
+            raise StepError(f"its payload has more than the {self.largest} bytes that one may have", field=field)
+
+
+def _filled(payload: Any, scope: _Scope | None, field: str, kind: str) -> Any:
+    """Return a payload with its look-ups replaced; without a scope they are only read."""
+    if not is_for_a_model(kind) or not isinstance(payload, dict):
+        return _fill(payload, scope, field)
+
+    def found(path: str, where: str) -> str:
+        value = _look_up(path, scope, where)
+        return "" if value is None else _text(value)
+
+    return {
+        name: prompt(name, value, f"{field}.{name}", found)
+        if name in PROMPTS
+        else _fill(value, scope, f"{field}.{name}")
+        for name, value in payload.items()
+    }
 
 
 def _fill(node: Any, scope: _Scope | None, field: str) -> Any:
@@ -149,10 +177,10 @@ def _fill(node: Any, scope: _Scope | None, field: str) -> Any:
         return [_fill(value, scope, f"{field}.{place}") for place, value in enumerate(node)]
     if not isinstance(node, str):
         return node
-    whole = _LOOKUP.fullmatch(node)
+    whole = LOOKUP.fullmatch(node)
     if whole:
         return _look_up(whole[1].strip(), scope, field)
-    return _LOOKUP.sub(lambda found: _text(_look_up(found[1].strip(), scope, field)), node)
+    return LOOKUP.sub(lambda found: _text(_look_up(found[1].strip(), scope, field)), node)
 
 
 def _look_up(path: str, scope: _Scope | None, field: str) -> Any:

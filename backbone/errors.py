@@ -18,6 +18,37 @@ class StoreUnavailableError(BarnabasError):
     retryable = True
 
 
+class BlobStoreError(StoreUnavailableError):
+    """The blob store did not answer, or is full: nothing was accepted; try again."""
+
+    code = "blob.unavailable"
+
+
+class BlobMissingError(BarnabasError):
+    """There is no such blob of yours, or it is too long ago."""
+
+    code = "blob.missing"
+
+
+class BlobChangedError(BarnabasError):
+    """The blob's bytes are not those that were put."""
+
+    code = "blob.changed"
+
+
+class BlobTooLargeError(BarnabasError):
+    """The blob is larger than may be."""
+
+    code = "blob.too_large"
+
+
+class VersionTakenError(BarnabasError):
+    """That version was written by somebody else: read the latest and try again."""
+
+    code = "version.taken"
+    retryable = True
+
+
 class BrokerUnavailableError(BarnabasError):
     """Kafka can't be reached: nothing was accepted; try again."""
 
@@ -43,6 +74,16 @@ class AnswerRefusedError(FetchError):
 
     code = "net.answer_refused"
     retryable = False
+
+
+class RedirectsError(AnswerRefusedError):
+    """The address redirects too often."""
+
+
+class HostRestsError(FetchError):
+    """The host asks to be left alone for a while."""
+
+    code = "net.host_rests"
 
 
 class UnauthenticatedError(BarnabasError):

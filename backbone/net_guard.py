@@ -58,6 +58,8 @@ _NOT_PUBLIC_V6 = tuple(
     )
 )
 _GLOBAL_UNICAST_V6 = ip_network("2000::/3")
+_ISATAP = 0x5EFE
+"""Before the IPv4 address in the last 64 bits, in any network (RFC 5214, section 6.1); the bit for "universal" is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +128,6 @@ def special_kind(ip: IPv4Address | IPv6Address) -> str | None:
             return name
     if ip.version == 6 and ip not in _GLOBAL_UNICAST_V6:
         return "reserved"
+    if ip.version == 6 and int(ip) >> 32 & 0xFDFF_FFFF == _ISATAP:
+        return "ISATAP"
     return None

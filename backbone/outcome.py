@@ -121,7 +121,7 @@ def succeeded(
     following = chain.next_task(task, tiers, now)
     end = announced(task, Status.SUCCEEDED, now=now, worker=worker, result=result, next_id=following.id, **fields)
     try:
-        payload = chain.fill(following.payload, result, largest)
+        payload = chain.fill(following.payload, result, largest, kind=following.kind)
     except StepError as error:
         broken = _given_up(following, error.problem(), now=now, worker=worker)
         return Outcome(end_slot(task.id), (end, *broken))
@@ -160,7 +160,15 @@ def successor(records: tuple[Outgoing, ...]) -> Task | None:
 
 
 def failed(
-    task: Task, problem: Problem, *, policy: TierPolicy, now: int, worker: str, jitter: float, **fields: object
+    task: Task,
+    problem: Problem,
+    *,
+    policy: TierPolicy,
+    now: int,
+    worker: str,
+    jitter: float,
+    after: int = 0,
+    **fields: object,
 ) -> Outcome:
     """Return what follows from a failed attempt: another one later, or the end.
 
@@ -172,6 +180,7 @@ def failed(
         worker: who tried.
         jitter: uniform in [0, 1): spreads the retries of what failed together ("equal jitter", AWS Architecture
             Blog, "Exponential Backoff And Jitter").
+        after: ms before which another attempt is of no use; it may be made up to `BACKOFF_BASE_MS` later.
         fields: further fields of the event.
     """
     history = task.history
@@ -179,6 +188,8 @@ def failed(
     if problem.code != BUSY:
         history = [*history, Attempt(attempt=task.attempt, at=now, code=problem.code, message=problem.message)]
         wait = backoff(len(history), jitter)
+    if after:
+        wait = max(wait, after + int(BACKOFF_BASE_MS * jitter))
     due = now + wait
     if problem.retryable and len(history) < policy.attempts and due < task.deadline:
         again = msgspec.structs.replace(task, attempt=task.attempt + 1, history=history)

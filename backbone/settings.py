@@ -166,6 +166,28 @@ class Settings(BaseSettings):
         4 * 1024 * 1024, ge=64 * 1024, description="What may wait for a slow reader before its connection is dropped."
     )
 
+    # What is too large for a record
+    blob_url: str = Field(
+        "",
+        description="Where payloads and results lie that are too large for a record: a folder (`file:///path`) or"
+        " `s3://bucket/prefix`; empty means the folder `blobs` in the home.",
+    )
+    blob_endpoint: str = Field("", description="URL of an S3 server that is not Amazon's.")
+    blob_region: str = Field("", description="Region of the bucket.")
+    blob_key_id: SecretStr = Field(
+        SecretStr(""), description="Access key of the bucket; empty means what the cloud gives this machine."
+    )
+    blob_key_secret: SecretStr = Field(SecretStr(""), description="Secret of that access key.")
+    blob_ttl: timedelta = Field(
+        timedelta(days=31),
+        ge=timedelta(days=1),
+        description="How long a blob is kept after it was last put: as long as a dead letter, which is replayed with it,"
+        " and a day.",
+    )
+    max_upload_bytes: int = Field(
+        36 * 1024 * 1024, ge=1024 * 1024, description="The largest upload, and the largest payload or result at all."
+    )
+
     # Tiers
     tiers: TierTable = Field(default_factory=TierTable, description="The table of tier policies.")
     handler_timeout: timedelta = Field(
@@ -193,8 +215,29 @@ class Settings(BaseSettings):
         le=timedelta(seconds=10),
         description="Pause between two requests of the whole stack to one host.",
     )
+    web_cache_memory: int = Field(
+        32 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes of Redis for what hosts said that may be used again: small pages, and each robots.txt.",
+    )
+    web_cache_disk: int = Field(256 * 1024 * 1024, ge=0, description="Bytes of disk for the larger ones; 0 means none.")
     user_agent_contact: str = Field(
-        "", description="Address or URL that the scraper's User-Agent names as its contact."
+        "",
+        # A comment of a header (RFC 9110, section 5.6.5), without what would have to be escaped in it.
+        pattern=r"^[ -'*-\[\]-~]*$",
+        description="Address or URL that the scraper's User-Agent names as its contact.",
+    )
+    chromium: Path | None = Field(
+        None, description="The Chromium that renders pages; where it isn't named, the one on the PATH."
+    )
+    rendered_pages: int = Field(2, ge=1, le=32, description="Pages that a tier's process renders at once.")
+    rendered_idle: timedelta = Field(
+        timedelta(minutes=5), gt=timedelta(0), description="How long a browser that renders nothing is kept."
+    )
+
+    # Mail
+    mail_policy: Path | None = Field(
+        None, description="File of the rules by which mails are routed (TOML); see docs/mail.md."
     )
 
     # Inference
@@ -249,6 +292,24 @@ class Settings(BaseSettings):
         url = value.get_secret_value()
         if url and (not url.startswith(("redis://", "rediss://", "unix://")) or not _has_a_port_or_none(url)):
             raise ValueError("is no URL of Redis; write it as `redis://host:6379/0`")
+        return value
+
+    @field_validator("blob_url")
+    @classmethod
+    def _blobs(cls, value: str) -> str:
+        url = urlsplit(value)
+        if value and not (
+            (url.scheme == "file" and not url.netloc and url.path.startswith("/"))
+            or (url.scheme == "s3" and url.netloc)
+        ):
+            raise ValueError("is no place for blobs; write it as `file:///path` or `s3://bucket/prefix`")
+        return value
+
+    @field_validator("blob_endpoint")
+    @classmethod
+    def _endpoint(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("is no URL of an S3 server; write it as `https://host:port`")
         return value
 
     @field_validator("tiers")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from barnabas.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterable, Mapping
     from typing import Any
 
     import httpx
@@ -28,6 +28,17 @@ class Calls(ABC):
 
     @abstractmethod
     async def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, fine: tuple[int, ...] = ()
+        self,
+        method: str,
+        path: str,
+        content: bytes | AsyncIterable[bytes] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        fine: tuple[int, ...] = (),
     ) -> httpx.Response:
         """Return the edge's response."""
+
+    @staticmethod
+    @abstractmethod
+    def _read(response: httpx.Response, reply: type[R]) -> R:
+        """Return what a response says."""

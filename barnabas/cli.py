@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from barnabas.commands import letters, run, schedules, state, work
+from barnabas.commands import blobs, letters, run, schedules, state, work
 from barnabas.local import commands as local
 from barnabas.usage import Commands
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(run.app)
 app.add_typer(local.app)
 app.add_typer(work.app)
+app.add_typer(blobs.app)
 app.add_typer(state.app)
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(letters.app, name="dead-letters")

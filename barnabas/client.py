@@ -21,6 +21,7 @@ import msgspec
 
 from barnabas import endpoint
 from barnabas.answer import Answer
+from barnabas.blob_calls import BlobCalls
 from barnabas.channel import ALL, subscribe_frame
 from barnabas.channels import Channels
 from barnabas.errors import ClientError, NoStackError, UsageError, WaitTimeoutError
@@ -31,7 +32,7 @@ from barnabas.replies import Event, Kind, Readiness, Receipt, Reply, Result, Sta
 from barnabas.schedule_calls import ScheduleCalls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
 
@@ -44,7 +45,7 @@ class _Kinds(Reply, frozen=True, kw_only=True):
     kinds: list[Kind]
 
 
-class Client(ScheduleCalls, LetterCalls):
+class Client(ScheduleCalls, LetterCalls, BlobCalls):
     """A client of the edge. It connects when it is first used; use it in one event loop."""
 
     def __init__(
@@ -87,8 +88,9 @@ class Client(ScheduleCalls, LetterCalls):
     async def submit(
         self,
         kind: str,
-        payload: Mapping[str, Any],
+        payload: Mapping[str, Any] | None = None,
         *,
+        payload_ref: str | None = None,
         tier: Tier | str | None = None,
         idempotency_key: str | None = None,
         ordering_key: str | None = None,
@@ -101,6 +103,7 @@ class Client(ScheduleCalls, LetterCalls):
         Args:
             kind: such as `cron.parse`; `kinds` lists all.
             payload: what the kind wants.
+            payload_ref: in place of the payload, the `ref` under which its JSON was uploaded.
             tier: the kind's own by default.
             idempotency_key: the same key with the same payload is the same task, however often it is sent.
             ordering_key: first attempts of tasks with the same key run in order.
@@ -115,6 +118,7 @@ class Client(ScheduleCalls, LetterCalls):
         body = _present(
             kind=kind,
             payload=payload,
+            payload_ref=payload_ref,
             tier=tier,
             idempotency_key=idempotency_key,
             ordering_key=ordering_key,
@@ -143,14 +147,14 @@ class Client(ScheduleCalls, LetterCalls):
             TaskExpiredError: it did not start, or did not end, in its time.
             TaskCancelledError: it was cancelled.
             WaitTimeoutError: it has not ended yet; it goes on.
-            EdgeError: there is no such task.
+            EdgeError: there is no such task, or its result was too large for its event and is not kept any more.
         """
         try:
             async with asyncio.timeout(timeout), aclosing(self.events(task)) as events:
                 async for event in events:
                     watch(event)
                     if isinstance(event, Event) and event.last:
-                        return ended(event)
+                        return await self._whole(ended(event), event.result_ref)
         except TimeoutError:
             raise WaitTimeoutError(f"{_id(task)} has not ended within {timeout:g} s; it goes on") from None
         raise ClientError(f"{_id(task)} said no end")
@@ -228,19 +232,31 @@ class Client(ScheduleCalls, LetterCalls):
             NoStackError: nothing answers.
         """
         # Not ready is an answer too, with 503.
-        return _read(await self._request("GET", "/readyz", fine=(503,)), Readiness)
+        return self._read(await self._request("GET", "/readyz", fine=(503,)), Readiness)
+
+    async def _whole(self, result: Result, ref: str | None) -> Result:
+        """Return a result with its value, wherever that is."""
+        if ref is None:
+            return result
+        return msgspec.structs.replace(result, value=msgspec.json.decode(await self.download(ref)))
 
     async def _ask(self, method: str, path: str, reply: type[R], body: Mapping[str, Any] | None = None) -> R:
-        return _read(await self._request(method, path, body), reply)
-
-    async def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, fine: tuple[int, ...] = ()
-    ) -> httpx.Response:
         try:
             content = None if body is None else msgspec.json.encode(body)
         except (TypeError, ValueError) as error:
             raise UsageError(f"no JSON: {error}", field="payload") from None
         headers = {} if body is None else {"Content-Type": "application/json"}
+        return self._read(await self._request(method, path, content, headers=headers), reply)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        content: bytes | AsyncIterable[bytes] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        fine: tuple[int, ...] = (),
+    ) -> httpx.Response:
         try:
             response = await self._http.request(method, path, content=content, headers=headers)
         except httpx.TimeoutException:
@@ -251,6 +267,13 @@ class Client(ScheduleCalls, LetterCalls):
             raise refusal(response.status_code, response.headers, response.content)
         return response
 
+    @staticmethod
+    def _read(response: httpx.Response, reply: type[R]) -> R:
+        try:
+            return msgspec.json.decode(response.content, type=reply)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ClientError(f"{response.url} answered what can't be read: {error}") from None
+
 
 def _id(thing: Receipt | str) -> str:
     return thing if isinstance(thing, str) else thing.id
@@ -258,10 +281,3 @@ def _id(thing: Receipt | str) -> str:
 
 def _present(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _read(response: httpx.Response, reply: type[R]) -> R:
-    try:
-        return msgspec.json.decode(response.content, type=reply)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ClientError(f"{response.url} answered what can't be read: {error}") from None

@@ -1,14 +1,14 @@
 """The demo: a task of each kind in its tier, a timer, and a model's answer as it comes, all through the edge.
 
-Steps that need no model run one after the other; the question is asked beside them, as soon as the model is there. A
-step that fails is told as such and disturbs no other.
+Steps that need no model run one after the other. Beside them, as soon as it is there, the model is asked a question, and
+sums up a page that a chain scrapes for it. A step that fails is told as such and disturbs no other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from barnabas.errors import ClientError, TaskCancelledError, TaskExpiredError, WaitTimeoutError
 from barnabas.page import Page
-from barnabas.replies import Receipt, Reply, Tokens
+from barnabas.replies import Receipt, Reply, Step, Tokens
 from schemas.errors import BarnabasError
 from schemas.records import Status
 from schemas.tiers import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from barnabas.client import Client
     from barnabas.replies import Schedule
@@ -32,6 +32,30 @@ MAILS = ("invoice", "newsletter", "personal")
 EXPRESSION = "*/15 8-18 * * mon-fri"
 PROMPT = "In two sentences: what is Apache Kafka good for?"
 
+SUM_UP = Step(
+    kind="llm.chat",
+    payload={
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "data",
+                        "source": "{{ result.final_url }}",
+                        "text": "{{ result.text }}",
+                        "max_chars": 3000,
+                    },
+                    # After the page: so small a model has forgotten what it was to do, where that came first.
+                    {"type": "text", "text": "Summarize the text above in one or two sentences."},
+                ],
+            }
+        ],
+        "max_tokens": 96,
+        "temperature": 0,
+        "seed": 1,
+    },
+)
+"""What follows the scrape of a page: what it says goes to the model as data, as much of it as has room."""
 MAX_TOKENS = 64
 PATIENCE = 120.0
 """Seconds that a step may take: the first mail of a stack waits until the model that reads it has been exported."""
@@ -132,6 +156,7 @@ class Demo:
         self._audience = audience
         self._page_port = page_port
         self._url = url
+        self._page_turn = asyncio.Lock()
 
     async def run(self, model_ready: Callable[[], Awaitable[None]]) -> list[Row]:
         """Run all steps and return a row for each.
@@ -139,8 +164,8 @@ class Demo:
         Args:
             model_ready: awaited before the model is asked.
         """
-        others, asked = await asyncio.gather(self._without_model(), self._model(model_ready))
-        return [*others, asked]
+        others, asked = await asyncio.gather(self._without_model(), self._with_model(model_ready))
+        return [*others, *asked]
 
     async def _without_model(self) -> list[Row]:
         cron = await self._run("cron", "cron.parse", Tier.REALTIME, self._cron)
@@ -148,6 +173,9 @@ class Demo:
         timer = await self._run("timer", "schedule", Tier.REALTIME, self._schedule)
         mails = [await self._mail(name) for name in MAILS]
         return [cron, *mails, web, timer]
+
+    async def _with_model(self, ready: Callable[[], Awaitable[None]]) -> list[Row]:
+        return [await self._model(ready), await self._summary(ready)]
 
     async def _run(self, step: str, kind: str, tier: Tier, work: Callable[[_Step], Awaitable[Any]]) -> Row:
         """Do a step, and make a row of it however it ends."""
@@ -172,10 +200,11 @@ class Demo:
                 while all(known.kind != kind for known in await self._client.kinds()):  # noqa: ASYNC110 - REST alone tells
                     await asyncio.sleep(0.05)
 
-    async def _task(self, doing: _Step, payload: dict[str, Any]) -> Any:
-        await self._announced(doing.kind)
+    async def _task(self, doing: _Step, payload: dict[str, Any], *then: Step) -> Any:
+        for kind in (doing.kind, *(step.kind for step in then)):
+            await self._announced(kind)
         doing.began = time.perf_counter()
-        receipt = await self._client.submit(doing.kind, payload, tier=doing.tier)
+        receipt = await self._client.submit(doing.kind, payload, tier=doing.tier, then=then)
         doing.record = receipt
         result = await self._client.result(receipt, timeout=PATIENCE)
         doing.latency_ms = doing.since()
@@ -193,9 +222,27 @@ class Demo:
     async def _scrape(self, doing: _Step) -> Any:
         if self._url is not None:
             return await self._task(doing, {"url": self._url})
-        async with Page((SAMPLES / "page.html").read_bytes(), self._page_port) as page:
+        async with self._own_page() as url:
             picks = {"title": "h1", "hours": {"css": "#hours li", "all": True}}
-            return await self._task(doing, {"url": page.url, "selectors": picks})
+            return await self._task(doing, {"url": url, "selectors": picks})
+
+    async def _summary(self, ready: Callable[[], Awaitable[None]]) -> Row:
+        """Scrape a page and have the model sum it up: two steps, one submit."""
+
+        async def sum_up(doing: _Step) -> Any:
+            await ready()
+            if self._url is not None:
+                return await self._task(doing, {"url": self._url, "mode": "article"}, SUM_UP)
+            async with self._own_page() as url:
+                return await self._task(doing, {"url": url, "mode": "article"}, SUM_UP)
+
+        return await self._run("summary", "web.scrape", Tier.REALTIME, sum_up)
+
+    @asynccontextmanager
+    async def _own_page(self) -> AsyncIterator[str]:
+        """Serve the demo's page, to one step at a time: it has one port."""
+        async with self._page_turn, Page((SAMPLES / "page.html").read_bytes(), self._page_port) as page:
+            yield page.url
 
     async def _schedule(self, doing: _Step) -> Any:
         """Schedule a task in a second, and see it fire and succeed."""

@@ -1,7 +1,7 @@
 """Payloads and steps as they are typed: JSON, `@file`, or `-` for standard input.
 
 A file that is no JSON, such as a mail, is the field `raw` of a kind that has one; its bytes that are no UTF-8 are
-`raw_base64`.
+`raw_base64`; and a large one is uploaded as a stream, where the kind takes that, and named by `raw_ref`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from barnabas.client import Client
 
-RAW, RAW_BASE64 = "raw", "raw_base64"
+RAW, RAW_BASE64, RAW_REF = "raw", "raw_base64", "raw_ref"
+LARGE = 256 * 1024
+"""Bytes from which a file is uploaded by itself: below, it fits into a payload however it is written there."""
 
 
 async def read_payload(text: str, kind: str, client: Client) -> dict[str, Any]:
@@ -29,15 +31,16 @@ async def read_payload(text: str, kind: str, client: Client) -> dict[str, Any]:
 
     Raises:
         UsageError: the file can't be read, or it is no JSON object and the kind takes nothing else.
-        ClientError: the edge could not be asked what the kind takes.
+        ClientError: the edge could not be asked what the kind takes, or it refused the upload.
     """
+    if _is_large_and_no_json(text) and RAW_REF in await _fields(kind, client):
+        return {RAW_REF: (await client.upload(Path(text[1:]))).ref}
     try:
         return parsed(data := _bytes(text))
     except NoJsonError:
         if not text.startswith("@") or text.endswith(".json"):
             raise
-        schemas = [one.payload_schema for one in await client.kinds() if one.kind == kind]
-        if (payload := wrapped(data, schemas[0].get("properties", {}) if schemas else ())) is None:
+        if (payload := wrapped(data, await _fields(kind, client))) is None:
             raise
         return payload
 
@@ -87,6 +90,24 @@ def wrapped(data: bytes, fields: Iterable[str]) -> dict[str, Any] | None:
 
 class NoJsonError(UsageError):
     """What was typed is no JSON."""
+
+
+async def _fields(kind: str, client: Client) -> frozenset[str]:
+    """Return the fields that the payload of a kind may have."""
+    schemas = [one.payload_schema for one in await client.kinds() if one.kind == kind]
+    return frozenset(schemas[0].get("properties", ())) if schemas else frozenset()
+
+
+def _is_large_and_no_json(text: str) -> bool:
+    """Whether a large file was named that doesn't begin as a JSON object does."""
+    if not text.startswith("@") or text.endswith(".json"):
+        return False
+    try:
+        with Path(text[1:]).open("rb") as file:
+            head = file.read(LARGE)
+    except OSError:
+        return False  # it is told as it is read
+    return len(head) == LARGE and not head.lstrip().startswith(b"{")
 
 
 def _bytes(text: str) -> bytes:

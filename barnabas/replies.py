@@ -48,8 +48,20 @@ class Receipt(Reply, frozen=True, kw_only=True):
     status: str
 
 
+class Blob(Reply, frozen=True, kw_only=True):
+    """Bytes that were uploaded; `ref` names them in payloads of one's own."""
+
+    ref: str
+    size: int
+    sha256: str
+
+
 class State(Reply, frozen=True, kw_only=True):
-    """A task as it is now; `topic`, `partition` and `offset` are those of its record, where that has been read."""
+    """A task as it is now; `topic`, `partition` and `offset` are those of its record, where that has been read.
+
+    Attributes:
+        result_ref: of a result that is too large to be shown: `Client.download` gets its JSON.
+    """
 
     id: str
     kind: str
@@ -66,6 +78,7 @@ class State(Reply, frozen=True, kw_only=True):
     deadline: datetime | None = None
     updated_at: datetime | None = None
     result: Any = None
+    result_ref: str | None = None
     error: Problem | None = None
     worker: str | None = None
     tokens: int | None = None
@@ -80,6 +93,7 @@ class Event(Reply, frozen=True, kw_only=True):
 
     Attributes:
         topic: of the event's record, with partition and offset.
+        result_ref: of a result that is too large for the event: `Client.download` gets its JSON.
         step: the task's place in its chain, from 0.
         next: in the end of a task that another step follows: that step's task.
     """
@@ -94,6 +108,7 @@ class Event(Reply, frozen=True, kw_only=True):
     partition: int
     offset: int
     result: Any = None
+    result_ref: str | None = None
     error: Problem | None = None
     note: str | None = None
     progress: float | None = None
@@ -232,6 +247,7 @@ class DeadLetter(Reply, frozen=True, kw_only=True):
         replay_of: the dead letter whose replay its task was.
         replays: ids of the tasks that its replays are.
         topic: of the letter's record, with partition and offset.
+        payload_ref: of a payload that is too large to be shown: `Client.download` gets its JSON.
         raw: text that is no JSON document, or no record; `raw_base64` where it is no UTF-8.
         source: where the bytes lie that could not be read.
     """
@@ -256,6 +272,7 @@ class DeadLetter(Reply, frozen=True, kw_only=True):
     root: str | None = None
     step: int | None = None
     payload: Any = None
+    payload_ref: str | None = None
     raw: str | None = None
     raw_base64: str | None = None
     then: list[dict[str, Any]] = []

@@ -16,10 +16,23 @@ from barnabas.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Generator, Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from barnabas.answer import Answer
-    from barnabas.replies import DeadLetter, Event, Fire, Kind, Readiness, Receipt, Result, Schedule, State, Tokens
+    from barnabas.replies import (
+        Blob,
+        DeadLetter,
+        Event,
+        Fire,
+        Kind,
+        Readiness,
+        Receipt,
+        Result,
+        Schedule,
+        State,
+        Tokens,
+    )
 
 T = TypeVar("T")
 
@@ -111,9 +124,17 @@ class SyncClient:
         self._loop.run(self._client.close())
         self._loop.stop()
 
-    def submit(self, kind: str, payload: Mapping[str, Any], **more: Any) -> Receipt:
+    def submit(self, kind: str, payload: Mapping[str, Any] | None = None, **more: Any) -> Receipt:
         """Hand in a task; see `Client.submit`."""
         return self._loop.run(self._client.submit(kind, payload, **more))
+
+    def upload(self, source: Path | bytes) -> Blob:
+        """Upload a file or bytes; see `Client.upload`."""
+        return self._loop.run(self._client.upload(source))
+
+    def download(self, ref: str) -> bytes:
+        """Return the bytes of a blob; see `Client.download`."""
+        return self._loop.run(self._client.download(ref))
 
     def result(self, task: Receipt | str, *, timeout: float | None = None) -> Result:
         """Wait until a task has ended; see `Client.result`."""

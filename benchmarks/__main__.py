@@ -6,11 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
+import structlog
+
 from benchmarks.dispatch.command import measure as dispatch
+from benchmarks.mail import measure as mail
 from benchmarks.report import show
 from benchmarks.timers import measure as timers
+from benchmarks.web.command import measure as web
 
-BENCHMARKS = {"dispatch": dispatch, "timers": timers}
+BENCHMARKS = {"dispatch": dispatch, "mail": mail, "timers": timers, "web": web}
 
 
 def main() -> int:
@@ -21,6 +25,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output instead of a table")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the result into this SVG file")
     chosen = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     report = BENCHMARKS[chosen.name](quick=chosen.quick, plot=chosen.plot)
     show(report, as_json=chosen.json)
     return 0 if all(row.met is not False for row in report.rows) else 1

@@ -44,9 +44,14 @@ ESCAPED = 6
 """Bytes of a client's JSON that may be one of the record's: an `a` may be written as `\\u0061`."""
 
 
-def max_request(settings: Settings) -> int:
-    """Return the most bytes that a frame or the body of a request may have: a payload of any escapes fits."""
+def max_frame(settings: Settings) -> int:
+    """Return the most bytes that a frame may have, or a body that is not large: a record's payload of any escapes fits."""
     return ESCAPED * settings.max_payload_bytes + SLACK
+
+
+def max_body(settings: Settings) -> int:
+    """Return the most bytes that the body of a request may have."""
+    return max(max_frame(settings), settings.max_upload_bytes + SLACK)
 
 
 class _Path(NamedTuple):
@@ -131,7 +136,7 @@ class Door:
             PortError: the port is taken, or is not to be had.
         """
         self.app = app
-        self.sockets = WebSockets(max_request(settings))
+        self.sockets = WebSockets(max_frame(settings))
         self._socket = _bind(settings.edge_host, settings.edge_port, exposed=settings.edge_plaintext)
         self._server = _Server(
             uvicorn.Config(

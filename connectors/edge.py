@@ -17,6 +17,8 @@ import structlog
 from fastapi import FastAPI
 from redis.exceptions import RedisError
 
+from backbone.blob_sweep import sweep_now_and_then
+from backbone.blobs import Blobs
 from backbone.clock import now_ms
 from backbone.errors import BrokerUnavailableError, StoreUnavailableError
 from backbone.kafka import Producer, create_topics
@@ -38,11 +40,13 @@ from connectors.letter_list import letters_of
 from connectors.letters import Letters
 from connectors.lists import Lists
 from connectors.live import Live
+from connectors.payloads import Payloads
 from connectors.projection import Projection
 from connectors.schedule_list import schedules_of
 from connectors.schedules import Schedules
 from connectors.states import States
 from connectors.tail import Tail
+from connectors.uploads import Uploads
 from schemas.errors import BarnabasError
 from schemas.records import Kind
 
@@ -114,6 +118,7 @@ async def running(config: Settings) -> AsyncIterator[Edge]:
         redis = connect(config)
         stack.push_async_callback(redis.aclose)
         await stack.enter_async_context(_task(announce(redis, config, SERVICE, readiness)))
+        await stack.enter_async_context(_task(sweep_now_and_then(redis, config)))
         producer = await _producer(config, readiness)
         stack.push_async_callback(producer.stop)
 
@@ -122,7 +127,7 @@ async def running(config: Settings) -> AsyncIterator[Edge]:
         await projection.start()
         project = await stack.enter_async_context(_task(projection.run()))
 
-        kinds = Kinds()
+        kinds, blobs = Kinds(), Blobs.of(config)
         tail = Tail(config)
         stack.push_async_callback(tail.stop)
         positions, announced = await tail.open()
@@ -131,6 +136,7 @@ async def running(config: Settings) -> AsyncIterator[Edge]:
             config,
             keys=keys,
             kinds=kinds,
+            payloads=Payloads(config, kinds, blobs),
             producer=producer,
             broker_there=lambda: tail.connected,
             states=states,
@@ -153,6 +159,7 @@ async def running(config: Settings) -> AsyncIterator[Edge]:
                     lambda timer_id: Lease(redis, config, f"schedules:{timer_id}", wait=CHANGE_SECONDS, outage=0),
                 ),
                 letters=Letters(config, gateway, states, Lists(redis, config, letters_of), Audit(producer, now_ms)),
+                uploads=Uploads(blobs),
                 live=live,
                 readiness=readiness,
                 who_is_there=lambda: _who(redis, config),

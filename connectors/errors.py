@@ -18,7 +18,7 @@ class PayloadError(BarnabasError):
 
 
 class PayloadTooLargeError(BarnabasError):
-    """The payload is larger than a record may be."""
+    """The payload is larger than may be."""
 
     code = "payload.too_large"
 
@@ -87,6 +87,13 @@ class TooSlowError(BarnabasError):
     """The client reads slower than its answers come: the connection was dropped; subscribe again to go on."""
 
     code = "session.too_slow"
+    retryable = True
+
+
+class EdgeBusyError(BarnabasError):
+    """The edge holds as many large requests as it can: try again, or upload the payload as a blob."""
+
+    code = "edge.busy"
     retryable = True
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
+from backbone.chain import MOST_STEPS
 from connectors.errors import RequestError
-from connectors.gateway import MAX_STEPS
 from connectors.views import iso, problem_fields
 from schemas.tiers import Tier
 
@@ -34,15 +34,16 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Submit(_FromClient, frozen=True, kw_only=True, tag="submit"):
-    """Submit a task and subscribe to it."""
+    """Submit a task and subscribe to it; exactly one of `payload` and `payload_ref`."""
 
     kind: str
-    payload: dict[str, Any]
+    payload: dict[str, Any] | None = None
+    payload_ref: str | None = None
     tier: Tier | None = None
     ordering_key: str | None = None
     idempotency_key: str | None = None
     conversation: str | None = None
-    then: Annotated[list[Step], msgspec.Meta(max_length=MAX_STEPS)] = []
+    then: Annotated[list[Step], msgspec.Meta(max_length=MOST_STEPS)] = []
     deadline: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
@@ -141,6 +142,7 @@ class Event(_ToClient, frozen=True, kw_only=True, tag="event"):
     partition: int
     offset: int
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    result_ref: str | None = None
     error: dict[str, Any] | None = None
     note: str | None = None
     progress: float | None = None
@@ -231,6 +233,7 @@ def event(record: TaskEvent, topic: str, partition: int, offset: int) -> Event:
         partition=partition,
         offset=offset,
         result=msgspec.UNSET if record.result is None else msgspec.Raw(record.result),
+        result_ref=record.result_ref,
         error=None if record.error is None else problem_fields(record.error),
         note=record.note,
         progress=record.progress,

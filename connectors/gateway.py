@@ -9,29 +9,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 
-from backbone import chain, outcome
+from backbone import outcome
 from backbone.clock import now_ms
-from backbone.errors import BrokerUnavailableError, StepError, StoreUnavailableError
+from backbone.errors import BrokerUnavailableError, StoreUnavailableError
 from backbone.ids import derived_id, new_id
 from backbone.kafka import name_of
 from backbone.presence import instance_name
 from backbone.security.identity import LOCAL
 from backbone.stamp import DIRECT, stamp
 from connectors import metrics
-from connectors.errors import PayloadError, PayloadTooLargeError, TaskEndedError, TaskUnknownError
+from connectors.errors import PayloadTooLargeError, TaskEndedError, TaskUnknownError
 from connectors.idempotency import digest_of
 from connectors.state import Place, TaskState, fold
 from connectors.states import Change
 from schemas.errors import BarnabasError
-from schemas.nesting import MOST_NESTED, is_deep
-from schemas.records import Cancel, Status, Step, Task, TaskEvent
+from schemas.records import Cancel, Status, Task, TaskEvent
 from schemas.topics import CANCELLATIONS, RESULTS, Topic, for_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import msgspec
 
     from backbone.kafka import Producer
     from backbone.outcomes import OutcomeStore
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from backbone.settings import Settings
     from connectors.idempotency import IdempotencyKeys
     from connectors.kinds import Kinds
+    from connectors.payloads import Payloads, StepWish
     from connectors.states import States
     from schemas.tiers import Tier
 
@@ -48,25 +49,13 @@ MAX_KEY = 256
 """The longest ordering key, idempotency key or conversation."""
 
 
-MAX_STEPS = 32
-"""The most steps that a chain may have after its first task."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepWish:
-    """What someone wants done after the step before."""
-
-    kind: str
-    payload: dict[str, Any]
-    tier: Tier | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What someone wants done; `deadline` is in ms since the epoch and bounds all steps."""
+    """What someone wants done, with a payload or the ref of one that was uploaded; `deadline` is in ms and bounds all steps."""
 
     kind: str
-    payload: dict[str, Any]
+    payload: dict[str, Any] | None = None
+    payload_ref: str | None = None
     tier: Tier | None = None
     ordering_key: str | None = None
     idempotency_key: str | None = None
@@ -104,6 +93,7 @@ class Gateway:
         *,
         keys: ApiKeys,
         kinds: Kinds,
+        payloads: Payloads,
         producer: Producer,
         broker_there: Callable[[], bool],
         states: States,
@@ -113,6 +103,7 @@ class Gateway:
         self._settings = settings
         self._keys = keys
         self.kinds = kinds
+        self.payloads = payloads
         self._producer = producer
         self._broker_there = broker_there
         self._states = states
@@ -141,10 +132,12 @@ class Gateway:
         Raises:
             KindUnknownError: nobody does this kind.
             PayloadError: the payload does not fit the kind.
-            PayloadTooLargeError: it is larger than a record may be.
+            PayloadTooLargeError: it is larger than a blob may be, or those of its steps than a record.
+            BlobMissingError, BlobChangedError: the upload that was named can't be had.
             IdempotencyConflictError: the idempotency key was used for another request.
             BrokerUnavailableError: Kafka is away; nothing was accepted.
-            StoreUnavailableError: Redis is away, and an idempotency key needs it; nothing was accepted.
+            StoreUnavailableError: Redis is away, and an idempotency key needs it, or the blob store is, and a large payload
+                does; nothing was accepted.
         """
         result = "refused"
         tier = submission.tier
@@ -152,19 +145,22 @@ class Gateway:
         try:
             announced = await self.kinds.announced(submission.kind)
             kind, tier = announced.kind, tier or announced.tier
-            payload = self.check(submission.kind, submission.payload)
-            then = [await self.step(wish, f"then.{place}") for place, wish in enumerate(submission.then)]
+            then = [await self.payloads.step(wish, f"then.{place}") for place, wish in enumerate(submission.then)]
             if sum(len(step.payload) for step in then) > self._settings.max_payload_bytes // 2:
                 raise PayloadTooLargeError(
                     f"the steps' payloads have more than {self._settings.max_payload_bytes // 2} bytes together",
                     field="then",
                 )
+            carried = await self.payloads.carry(
+                principal.owner, submission.kind, submission.payload, submission.payload_ref
+            )
             task = Task(
                 kind=submission.kind,
                 tier=tier,
                 owner=principal.owner,
                 tenant=principal.tenant,
-                payload=payload,
+                payload=carried.payload,
+                payload_ref=carried.payload_ref,
                 idempotency_key=submission.idempotency_key,
                 conversation=submission.conversation,
                 then=then,
@@ -179,50 +175,6 @@ class Gateway:
             metrics.SUBMITS.labels(kind=kind, tier=tier or "none", result=result).inc()
         return accepted
 
-    def check(self, kind: str, payload: dict[str, Any], field: str = "payload") -> bytes:
-        """Return a payload as its record carries it.
-
-        Raises:
-            KindUnknownError: nobody does this kind.
-            PayloadError: it does not fit the kind.
-            PayloadTooLargeError: it is larger than a record may be.
-        """
-        data = self._document(payload, field)
-        self.kinds.check(kind, payload, field)
-        return data
-
-    async def step(self, wish: StepWish, field: str) -> Step:
-        """Return a step as its record carries it; what its look-ups will find is held against its kind as it runs.
-
-        Raises:
-            KindUnknownError: nobody does this kind.
-            PayloadError: it does not fit the kind, or a look-up can't be read.
-            PayloadTooLargeError: it is larger than a record may be.
-        """
-        kind = await self.kinds.announced(wish.kind, f"{field}.kind")
-        payload = self._document(wish.payload, f"{field}.payload")
-        try:
-            chain.check(payload, f"{field}.payload")
-        except StepError as error:
-            raise PayloadError(error.message, field=error.field) from None
-        if not chain.looks_up(payload):
-            self.kinds.check(wish.kind, wish.payload, f"{field}.payload")
-        return Step(kind=wish.kind, tier=wish.tier or kind.tier, payload=payload)
-
-    def _document(self, payload: dict[str, Any], field: str) -> bytes:
-        """Return a payload's JSON, if a record may carry it and everybody can read it."""
-        try:
-            data = msgspec.json.encode(payload)
-        except RecursionError:
-            raise PayloadError("is nested too deeply", field=field) from None
-        if len(data) > self._settings.max_payload_bytes:
-            raise PayloadTooLargeError(
-                f"{len(data)} bytes, at most {self._settings.max_payload_bytes} travel in a record", field=field
-            )
-        if is_deep(data, payload):
-            raise PayloadError(f"is nested deeper than {MOST_NESTED}", field=field)
-        return data
-
     async def _accept(self, submission: Submission, task: Task, tier: Tier, before: Callable[[Task], None]) -> Accepted:
         self.need_broker()
 
@@ -236,7 +188,7 @@ class Gateway:
             return Accepted(new, await self.send(new), repeated=False)
         task_id = derived_id(task.owner, submission.idempotency_key)
         async with self._idempotency.turn(task_id):
-            entry = await self._idempotency.claim(task_id, digest_of(_request(submission, tier)), now_ms())
+            entry = await self._idempotency.claim(task_id, digest_of(submission, tier), now_ms())
             same = stamped(task_id, entry.created_at)
             before(same)
             if entry.place is not None:
@@ -331,20 +283,3 @@ class Gateway:
             await self._states.apply([change])
         except StoreUnavailableError:
             _log.warning("gateway.unremembered", of=change.of)
-
-
-def _request(submission: Submission, tier: Tier) -> dict[str, Any]:
-    """Return what two submits with the same idempotency key must have alike."""
-    asked: dict[str, Any] = {
-        "kind": submission.kind,
-        "tier": tier,
-        "payload": submission.payload,
-        "ordering_key": submission.ordering_key,
-        "conversation": submission.conversation,
-    }
-    # Left out where nobody uses them: a digest that is older than they are still holds.
-    if submission.then:
-        asked["then"] = [(step.kind, step.tier, step.payload) for step in submission.then]
-    if submission.deadline is not None:
-        asked["deadline"] = submission.deadline
-    return asked

@@ -1,7 +1,8 @@
 """HTTP as uvicorn speaks it, with a bound on what a client that never finishes a request may take of the edge.
 
-Headers have a size and a time, a body has a time (its size is the route's to bound). A connection that is idle after an
-answer is closed by uvicorn's own keep-alive; one that became a WebSocket is out of this protocol's hands.
+Headers have a size and a time, and each piece of a body has a time (its size is the route's to bound). A connection that
+is idle after an answer is closed by uvicorn's own keep-alive; one that became a WebSocket is out of this protocol's
+hands.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 MAX_HEADERS = 64 * 1024
 HEADER_SECONDS = 20.0
 BODY_SECONDS = 60.0
+"""How long `BODY_PIECE` bytes of a body, or its end, may take to come."""
+BODY_PIECE = 1024 * 1024
 
 
 class _TooLargeError(Exception):
@@ -31,6 +34,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().__init__(*args, **more)
         self._limit: asyncio.TimerHandle | None = None
         self._unread = 0  # bytes since headers began, or since the last piece of a body
+        self._piece = 0  # bytes of the body since its time began anew
         self._told = 0  # bytes of the headers and trailers of this request
         self._too_large = False
 
@@ -70,13 +74,17 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Give the body its time."""
-        self._unread = 0
+        self._unread = self._piece = 0
         self._within(BODY_SECONDS)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self._unread = 0
+        self._piece += len(body)
+        if self._piece >= BODY_PIECE:
+            self._piece = 0
+            self._within(BODY_SECONDS)
         super().on_body(body)
 
     def on_message_complete(self) -> None:

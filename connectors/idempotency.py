@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from backbone.settings import Settings
+    from connectors.gateway import Submission
+    from schemas.tiers import Tier
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -40,9 +42,23 @@ class Entry(msgspec.Struct, frozen=True):
     place: Place | None = None
 
 
-def digest_of(request: dict[str, Any]) -> bytes:
-    """Return the SHA-256 of a request, whatever the order of its fields."""
-    return hashlib.sha256(msgspec.json.encode(request, order="sorted")).digest()
+def digest_of(submission: Submission, tier: Tier) -> bytes:
+    """Return the SHA-256 of what two submits with the same key must have alike, whatever the order of its fields."""
+    asked: dict[str, Any] = {
+        "kind": submission.kind,
+        "tier": tier,
+        "payload": submission.payload,
+        "ordering_key": submission.ordering_key,
+        "conversation": submission.conversation,
+    }
+    # Left out where nobody uses them: a digest that is older than they are still holds.
+    if submission.payload_ref is not None:
+        asked["payload_ref"] = submission.payload_ref
+    if submission.then:
+        asked["then"] = [(step.kind, step.tier, step.payload) for step in submission.then]
+    if submission.deadline is not None:
+        asked["deadline"] = submission.deadline
+    return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).digest()
 
 
 class IdempotencyKeys:

@@ -82,6 +82,7 @@ class WholeDeadLetter(DeadLetter):
     root: str | None = Field(None, description="Id of the first task of its chain.")
     step: int | None = None
     payload: Any = Field(None, description="Null where it is no JSON document: see `raw`.")
+    payload_ref: str | None = Field(None, description="Of a payload that is too large to be shown: see GET /v1/blobs.")
     raw: str | None = Field(None, description="Text that is no JSON document, or no record.")
     raw_base64: str | None = Field(None, description="The same where it is no UTF-8.")
     then: list[NextStep] = Field([], description="What was to follow it, step by step.")
@@ -153,7 +154,7 @@ def _task(task: Task) -> dict[str, Any]:
         "root": task.root_id,
         "step": task.step,
         "then": [NextStep(kind=step.kind, tier=step.tier, **_document(step.payload)) for step in task.then],
-        **_document(task.payload),
+        **({"payload_ref": task.payload_ref} if task.payload_ref else _document(task.payload)),
     }
 
 

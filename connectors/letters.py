@@ -25,9 +25,10 @@ from connectors.errors import (
     LetterUnreplayableError,
     PayloadError,
 )
-from connectors.gateway import Accepted, StepWish, owners_of
+from connectors.gateway import Accepted, owners_of
 from connectors.letter_list import KEPT_MS
 from connectors.lists import LATEST, Mark
+from connectors.payloads import StepWish
 from connectors.showable import read_document
 from connectors.states import Change
 from schemas.errors import BarnabasError
@@ -137,6 +138,7 @@ class Letters:
             LetterUnreplayableError: it holds no task, or one that was never filled in.
             KindUnknownError: nobody does its kind, or that of a step that follows.
             PayloadError: its payload no longer fits the kind.
+            BlobMissingError, BlobChangedError: its payload was a blob, and can't be had any more.
             StoreUnavailableError: Redis did not answer; nothing was done.
             BrokerUnavailableError: Kafka is away; replay it again.
         """
@@ -177,11 +179,11 @@ class Letters:
     async def _check(self, task: Task) -> Tier:
         """Hold a task and its steps against their kinds as a submit does, and return its tier."""
         announced = await self._gateway.kinds.announced(task.kind)
-        self._gateway.check(task.kind, _document(task.payload, "payload"))
+        await self._gateway.payloads.recheck(task)
         for number, step in enumerate(task.then):
             field = f"then.{number}"
             wish = StepWish(kind=step.kind, payload=_document(step.payload, f"{field}.payload"), tier=step.tier)
-            await self._gateway.step(wish, field)
+            await self._gateway.payloads.step(wish, field)
         return task.tier or announced.tier
 
     async def _resolve(

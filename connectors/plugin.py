@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from connectors.letters import Letters
     from connectors.live import Live
     from connectors.schedules import Schedules
+    from connectors.uploads import Uploads
 
 GROUP = "barnabas.plugins"
 
@@ -36,6 +37,7 @@ class Services:
         gateway: submits, states and cancels.
         schedules: timers that people make.
         letters: what failed for good.
+        uploads: what is too large for a payload.
         live: sessions.
         readiness: whether the edge serves.
         who_is_there: the processes that said so within the last seconds; raises StoreUnavailableError.
@@ -45,6 +47,7 @@ class Services:
     gateway: Gateway
     schedules: Schedules
     letters: Letters
+    uploads: Uploads
     live: Live
     readiness: Readiness
     who_is_there: Callable[[], Awaitable[list[Present]]]

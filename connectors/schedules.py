@@ -88,7 +88,7 @@ class Schedules:
             StoreUnavailableError: Redis is away, and an id of one's own needs it; nothing was accepted.
         """
         kind = await self._gateway.kinds.announced(wish.kind)
-        payload = self._gateway.check(wish.kind, wish.payload, "task.payload")
+        payload = self._gateway.payloads.check(wish.kind, wish.payload, "task.payload")
         if wish.id is None:
             return await self._put(principal, wish, wish.tier or kind.tier, payload, None)
         async with self._changing(wish.id):

@@ -84,12 +84,21 @@ class TaskState(View):
     updated_at: Instant | None = None
     worker: str | None = None
     result: Any = None
+    result_ref: str | None = Field(None, description="Of a result that is too large to be shown: see GET /v1/blobs.")
     error: TaskProblem | None = None
     tokens: int | None = Field(None, description="How many tokens its answer has.")
     root: str = Field(description="Id of the first task of its chain; its own where there is none before it.")
     step: int = Field(0, description="Its place in the chain, from 0.")
     next: str | None = Field(None, description="Id of the task that follows it.")
     replay_of: str | None = Field(None, description="Id of the dead letter whose replay it is.")
+
+
+class Blob(View):
+    """Bytes that were uploaded."""
+
+    ref: str = Field(description="Names them in a payload, or as a task's payload_ref; it is the caller's alone.")
+    size: int
+    sha256: str
 
 
 class Kind(View):
@@ -205,6 +214,7 @@ def task_state(state: Folded) -> TaskState:
         updated_at=instant(updated),
         worker=latest.worker if latest else None,
         result=result,
+        result_ref=latest.result_ref if latest else None,
         error=TaskProblem(**problem_fields(latest.error)) if latest and latest.error else None,
         tokens=latest.tokens if latest else None,
         root=state.about.root_id,

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backbone import outcome
+from backbone.errors import BlobChangedError, BlobMissingError, BlobTooLargeError
+from backbone.offload import offloaded, payload_of
 from inference_worker.errors import (
     InferenceError,
     ModelChangedError,
@@ -27,16 +29,16 @@ from inference_worker.errors import (
     StepFailedError,
     SupersededError,
 )
+from inference_worker.prompt import turns, written
 from inference_worker.requests import Answer, ChatRequest, Tokens, parse
-from inference_worker.sampling import seed_of
-from inference_worker.sequence import Sequence
-from inference_worker.text import TextStream
+from inference_worker.speech import Speech, seed_of
 from schemas.records import DeltaType, FinishReason, Status, TokenDelta, Usage
 from schemas.topics import RESULTS, TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backbone.blobs import Blobs
     from backbone.kafka import Producer
     from backbone.outcome import Outcome
     from backbone.outcomes import OutcomeStore
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from inference_worker.live_engine import LiveEngine
     from inference_worker.loading import Model
     from inference_worker.requests import Request
-    from inference_worker.sequence import Output
+    from inference_worker.sequence import Output, Sequence
     from inference_worker.tail import Tail
     from inference_worker.token_log import Accepted
     from schemas.errors import Problem
@@ -53,24 +55,6 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 _TRIALS = 3
 _WHOLE = frozenset({FinishReason.STOP, FinishReason.LENGTH})
-
-
-@dataclass(slots=True)
-class _Speech:
-    """What is said for one request under one claim."""
-
-    task: Task
-    partition: int
-    request: Request
-    prompt: list[int]
-    claim: int
-    tokens: list[int]
-    text: list[str]
-
-    def delta(self, kind: DeltaType, **fields: object) -> TokenDelta:
-        """Return what comes next in the log."""
-        index = len(self.tokens)
-        return TokenDelta(task_id=self.task.id, type=kind, claim=self.claim, index=index, **fields)  # type: ignore[arg-type]  # fields of TokenDelta
 
 
 @dataclass(slots=True)
@@ -84,6 +68,7 @@ class Answering:
         producer: durable when it returns.
         store: decides which outcome is the one.
         tail: reads the token log.
+        blobs: payloads that are too large for a record.
         worker: name of this process, for events.
         now: the time in ms since the epoch.
         jitter: uniform in [0, 1).
@@ -95,6 +80,7 @@ class Answering:
     producer: Producer
     store: OutcomeStore
     tail: Tail
+    blobs: Blobs
     worker: str
     now: Callable[[], int]
     jitter: Callable[[], float]
@@ -109,14 +95,15 @@ class Answering:
             partition: of the token log, that of the task's key.
 
         Raises:
-            StoreUnavailableError, BrokerUnavailableError: try the same again later.
+            StoreUnavailableError, BrokerUnavailableError: try the same again later; the blob store's being away is one.
             SupersededError: another worker claimed it since; if it is still this one's, try it again.
         """
         records = await self.store.find(task)
         if records is None:
             self._sequences[task.id] = None
             try:
-                following = await self._attempt(task, partition)
+                made = await self._attempt(task, partition)
+                following = await offloaded(made, self.blobs, self.settings.max_payload_bytes)
             finally:
                 del self._sequences[task.id]
                 self._cancelled.discard(task.id)
@@ -136,9 +123,9 @@ class Answering:
         if late and (outcome.expiry(task, self.now(), begun=True) or not await self._begun(task, partition)):
             return self._ended(task, Status.EXPIRED, error=late)
         try:
-            request = parse(task.kind, task.payload)
+            request = parse(task.kind, await payload_of(task, self.blobs))
             prompt = await asyncio.to_thread(self._prompt, request)
-        except InferenceError as error:
+        except (InferenceError, BlobMissingError, BlobChangedError, BlobTooLargeError) as error:
             return self._failed(task, error.problem())
         speech, accepted = await self._claim(task, partition, request, prompt)
         if accepted.previous_finish in _WHOLE:
@@ -159,7 +146,9 @@ class Answering:
         chat = isinstance(request, ChatRequest)
         tokenizer = self.model.tokenizer
         prompt = (
-            tokenizer.chat(request.messages) if isinstance(request, ChatRequest) else tokenizer.encode(request.prompt)
+            tokenizer.chat(turns(request.messages))
+            if isinstance(request, ChatRequest)
+            else tokenizer.encode(written(request.prompt, tokenizer.plain))
         )
         most = self.model.runner.max_context - 1
         if len(prompt) > most:
@@ -169,7 +158,7 @@ class Answering:
             )
         return prompt
 
-    async def _claim(self, task: Task, partition: int, request: Request, prompt: list[int]) -> tuple[_Speech, Accepted]:
+    async def _claim(self, task: Task, partition: int, request: Request, prompt: list[int]) -> tuple[Speech, Accepted]:
         """Claim the request, and wait until the claim comes back through the log with all that was before it."""
         claim = TokenDelta(
             task_id=task.id,
@@ -177,7 +166,7 @@ class Answering:
             claim=-1,
             index=0,
             worker=self.worker,
-            seed=_seed(task, request),
+            seed=seed_of(task, request),
             model=self.model.id,
             digest=self.model.digest,
             format=self.model.runner.format,
@@ -187,30 +176,12 @@ class Answering:
         accepted = self.tail.accepted(partition, task.id)
         if accepted is None or accepted.claim != offset:
             raise SupersededError
-        return _Speech(task, partition, request, prompt, offset, list(accepted.tokens), [accepted.text]), accepted
+        return Speech(task, partition, request, prompt, offset, list(accepted.tokens), [accepted.text]), accepted
 
-    def _sequence(self, speech: _Speech, trial: int) -> Sequence:
-        task, request = speech.task, speech.request
-        begun = task.attempt > 1 or bool(speech.tokens) or trial > 0
-        sequence = Sequence(
-            # Of this claim and trial: a late output of another one is none of this one's.
-            id=f"{task.id}@{speech.claim}.{trial}",
-            prompt=speech.prompt,
-            how=request,
-            seed=_seed(task, request),
-            limit=min(request.max_tokens, self.model.runner.max_context - len(speech.prompt)),
-            rank=task.tier.rank if task.tier else 0,
-            deadline=task.deadline,
-            start_by=None if begun else task.start_by,
-            text=TextStream(self.model.tokenizer.tokenizer, request.stop),
-        )
-        sequence.replay(speech.tokens)
-        return sequence
-
-    async def _speak(self, speech: _Speech) -> Outcome:
+    async def _speak(self, speech: Speech) -> Outcome:
         """Run what is left; a step that fails is tried again from where the answer stands."""
         for trial in range(_TRIALS):
-            sequence = self._sequence(speech, trial)
+            sequence = speech.sequence(self.model, trial)
             last = await self._hear(speech, sequence)
             if last.finish is FinishReason.DEADLINE:
                 late = outcome.expiry(speech.task, self.now(), begun=sequence.start_by is None)
@@ -219,7 +190,7 @@ class Answering:
                 return await self._end(speech, last.finish, last.tail)
         return await self._end(speech, FinishReason.ERROR, "", StepFailedError().problem())
 
-    async def _hear(self, speech: _Speech, sequence: Sequence) -> Output:
+    async def _hear(self, speech: Speech, sequence: Sequence) -> Output:
         """Run a sequence, saying what comes; return its last output."""
         task = speech.task
         if task.id in self._cancelled:
@@ -233,7 +204,7 @@ class Answering:
                 await self._say(speech, outputs)
         return outputs[-1]
 
-    async def _say(self, speech: _Speech, outputs: list[Output]) -> None:
+    async def _say(self, speech: Speech, outputs: list[Output]) -> None:
         """Produce what came while the last was on its way: the first token at once, under load some together."""
         task, said = speech.task, []
         if any(output.started for output in outputs):
@@ -247,7 +218,7 @@ class Answering:
             speech.text.append(text)
         await asyncio.gather(*said)
 
-    async def _end(self, speech: _Speech, finish: FinishReason, tail: str, problem: Problem | None = None) -> Outcome:
+    async def _end(self, speech: Speech, finish: FinishReason, tail: str, problem: Problem | None = None) -> Outcome:
         """End the tokens in the log, and only then return what follows: its event may not overtake them."""
         task = speech.task
         usage = Usage(prompt_tokens=len(speech.prompt), completion_tokens=len(speech.tokens))
@@ -272,7 +243,7 @@ class Answering:
                     task,
                     answer.model_dump_json().encode(),
                     tiers=self.settings.tiers,
-                    largest=self.settings.max_payload_bytes,
+                    largest=self.settings.max_upload_bytes,
                     now=self.now(),
                     worker=self.worker,
                     **how_far,
@@ -291,9 +262,5 @@ class Answering:
             raise ValueError("the task is not stamped: it has no tier")
         policy = self.settings.tiers[task.tier]
         return outcome.failed(
-            task, problem, policy=policy, now=self.now(), worker=self.worker, jitter=self.jitter(), **fields
+            task, problem, policy=policy, now=self.now(), worker=self.worker, jitter=self.jitter(), after=0, **fields
         )
-
-
-def _seed(task: Task, request: Request) -> int:
-    return seed_of(task.id) if request.seed is None else request.seed

@@ -5,11 +5,14 @@ Bounds are strict and unknown fields refused, so that a misspelt option is an er
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from inference_worker.errors import RequestError
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class Sampling(BaseModel):
@@ -30,13 +33,40 @@ class Sampling(BaseModel):
     model: str | None = Field(None, max_length=200, description="Id of the model; by default the one that is loaded.")
 
 
+class Part(BaseModel):
+    """A part of a prompt: `text` is the prompt's own words; `data` is to be worked on, and never an instruction."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["text", "data"]
+    text: str = Field(max_length=1_000_000)
+    source: str | None = Field(None, max_length=8_000, description="Of data: where it is from, such as an address.")
+    max_chars: int | None = Field(None, ge=1, description="Of data: the most characters of it that the model is given.")
+
+    @model_validator(mode="after")
+    def _data_has_a_source(self) -> Self:
+        if self.type == "text" and (self.source is not None or self.max_chars is not None):
+            raise ValueError("source and max_chars are for data")
+        return self
+
+
+def _form(content: object) -> str:
+    return "~text" if isinstance(content, str) else "~parts"
+
+
+# The discriminator keeps an error to the form that was meant; `parse` leaves its tags out of the field's path.
+_FORM = Discriminator(_form)
+_Parts = Annotated[list[Part], Field(min_length=1, max_length=1_000), Tag("~parts")]
+Content = str | list[Part]
+
+
 class Message(BaseModel):
     """One turn of a conversation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Literal["system", "user", "assistant"]
-    content: str = Field(max_length=1_000_000)
+    content: Annotated[Annotated[str, Field(max_length=1_000_000), Tag("~text")] | _Parts, _FORM]
 
 
 class ChatRequest(Sampling):
@@ -48,7 +78,7 @@ class ChatRequest(Sampling):
 class CompleteRequest(Sampling):
     """Payload of `llm.complete`: the model goes on with the text, without a chat template."""
 
-    prompt: str = Field(min_length=1, max_length=1_000_000)
+    prompt: Annotated[Annotated[str, Field(min_length=1, max_length=1_000_000), Tag("~text")] | _Parts, _FORM]
 
 
 class Tokens(BaseModel):
@@ -89,4 +119,5 @@ def parse(kind: str, payload: bytes) -> Request:
         return model.model_validate_json(payload)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise RequestError(first["msg"], field=".".join(("payload", *map(str, first["loc"])))) from None
+        path = [str(part) for part in first["loc"] if not str(part).startswith("~")]
+        raise RequestError(first["msg"], field=".".join(["payload", *path])) from None

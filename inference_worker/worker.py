@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from backbone import cancellations
+from backbone.blobs import Blobs
 from backbone.clock import now_ms
 from backbone.errors import BrokerUnavailableError, StoreUnavailableError
 from backbone.intake import task_or_letter
@@ -88,6 +89,7 @@ class Worker:
             producer=self._producer,
             store=OutcomeStore(self._redis, self._settings),
             tail=self._tail,
+            blobs=Blobs.of(self._settings),
             worker=instance_name(),
             now=now_ms,
             jitter=random.random,

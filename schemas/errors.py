@@ -41,9 +41,15 @@ class BarnabasError(Exception):
     code: str = "internal"
     retryable: bool = False
 
-    def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
+    retry_after: float | None = None
+    """Seconds before which another try is of no use, where that is known."""
+
+    def __init__(
+        self, message: str | None = None, *, field: str | None = None, retry_after: float | None = None
+    ) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
         self.field = field
+        self.retry_after = retry_after
         super().__init__(self.message)
 
     def __str__(self) -> str:

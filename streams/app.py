@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from backbone import cancellations
+from backbone.blobs import Blobs
 from backbone.clock import now_ms
 from backbone.errors import BrokerUnavailableError, StoreUnavailableError
 from backbone.intake import task_or_letter
@@ -64,6 +65,7 @@ class TierApp:
             store=OutcomeStore(self._redis, settings),
             limiter=RateLimiter(self._redis, settings),
             compute=self._compute,
+            blobs=Blobs.of(settings),
             say=self._say,
             worker=instance_name(),
             now=now_ms,

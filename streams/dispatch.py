@@ -3,12 +3,13 @@
     has it an outcome already?      -> produce that again, run nothing
     expired?                        -> its end
     has it killed all who ran it?   -> this attempt failed
+    its payload, where that is a blob
     its turn, where the tier has a rate; then expired?
     run the handler in the time that is left
-    what follows? (outcome)         -> settled once (outcomes)
+    what follows? (outcome)         -> what is too large goes into blobs (offload) -> settled once (outcomes)
 
 Nothing that a task does may leave `run` as an exception: Faust would acknowledge the event and lose the task. Only
-Redis being away does, as `StoreUnavailableError`, and the caller tries the same task again.
+Redis, or the blob of its payload, being away does, as `StoreUnavailableError`, and the caller tries the same task again.
 """
 
 from __future__ import annotations
@@ -18,31 +19,39 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 
 from backbone import outcome
 from backbone.clock import to_datetime
-from backbone.errors import StoreUnavailableError
+from backbone.errors import BlobStoreError, StoreUnavailableError
+from backbone.offload import offloaded, payload_of
 from backbone.rate import Rate
 from backbone.settings import LONGEST_TURN
-from schemas.errors import BarnabasError, Problem, brief
+from schemas.errors import BarnabasError
 from schemas.records import Status
 from streams.compute import Share
-from streams.documents import parse, write, write_rest
-from streams.errors import HandlerCpuError, HandlerDiedError, HandlerTimeoutError, PayloadError, UnknownKindError
-from streams.handlers.port import Context, Next
+from streams.documents import follow, parse, write, write_rest
+from streams.errors import (
+    HandlerCpuError,
+    HandlerDiedError,
+    HandlerTimeoutError,
+    PayloadAwayError,
+    UnknownKindError,
+)
+from streams.failures import problem_of, rest_of
+from streams.handlers.port import Context, Followed, Next
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
     from pydantic import BaseModel
 
+    from backbone.blobs import Blobs
     from backbone.outcome import Outcome, Outgoing
     from backbone.outcomes import OutcomeStore
     from backbone.rate import RateLimiter
     from backbone.settings import Settings, TierPolicy
-    from schemas.records import Attempt, Task
+    from schemas.records import Task
     from streams.compute import ComputePool
     from streams.handlers.port import Handler
 
@@ -68,6 +77,7 @@ class Dispatcher:
         store: decides which outcome is the one.
         limiter: holds the tier's rate, if it has one.
         compute: the processes for CPU-bound work.
+        blobs: what is too large for a record.
         say: produces a record that tells how a task is doing, as well as may be; returns once it is on its way.
         worker: name of this process, for events.
         now: the time in ms since the epoch.
@@ -80,6 +90,7 @@ class Dispatcher:
     store: OutcomeStore
     limiter: RateLimiter
     compute: ComputePool
+    blobs: Blobs
     say: Callable[[Outgoing], Awaitable[None]]
     worker: str
     now: Callable[[], int]
@@ -90,7 +101,7 @@ class Dispatcher:
         """Return the records that follow from a stamped task, running it if that hasn't been done.
 
         Raises:
-            StoreUnavailableError: Redis is away: run the same task again.
+            StoreUnavailableError: Redis is away, or the blob store that has its payload: run the same task again.
         """
         late = outcome.expiry(task, self.now())
         follows, begun, deaths = await self.store.begin(task, late=late is not None)
@@ -104,7 +115,7 @@ class Dispatcher:
             _log.error("task.kills", task=task.id, kind=task.kind, attempt=task.attempt, deaths=deaths)
             died = HandlerDiedError(f"{deaths} processes began it, and each ended before it did")
             return await self._settle(self._failed(task, died))
-        return await self._settle(await self._attempt(task, begun=begun))
+        return await self._settle(await self._offload(task, await self._attempt(task, begun=begun)))
 
     def cancel(self, task_id: str) -> bool:
         """Interrupt a task if it runs here; its outcome is in the store already."""
@@ -121,6 +132,18 @@ class Dispatcher:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return records
+
+    async def _offload(self, task: Task, what_follows: Outcome) -> Outcome:
+        """Put what is too large into blobs, as long as it takes: what was done is not done again before its deadline."""
+        while True:
+            try:
+                return await offloaded(what_follows, self.blobs, self.settings.max_payload_bytes)
+            except BlobStoreError as error:
+                late = outcome.expiry(task, self.now(), begun=True)
+                if late is not None:
+                    return self._ended(task, Status.EXPIRED, error=late)
+                _log.warning("task.not_offloaded", task=task.id, kind=task.kind, reason=error.message)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _attempt(self, task: Task, *, begun: bool) -> Outcome:
         # A task of its own, so that a cancellation reaches the handler and not the partition that waits for it.
@@ -146,10 +169,15 @@ class Dispatcher:
             return self._failed(task, asyncio.CancelledError("the handler's own, for nobody cancelled the task"))
         # Whatever a handler raises is this task's failure, and only its.
         error = running.exception()
+        if isinstance(error, PayloadAwayError):
+            raise error
         return running.result() if error is None else self._failed(task, error)
 
     async def _handle(self, task: Task, *, begun: bool) -> Outcome:
         """Run the handler and return what follows from what it returned."""
+        arrived = self.now()
+        payload = await self._payload(task)  # before its turn: a task that waits for the store takes none
+        reading = self.now() - arrived
         if self.policy.rate is not None:
             await self._turn(task, self.policy.rate)
             late = outcome.expiry(task, self.now(), begun=begun)
@@ -161,21 +189,24 @@ class Dispatcher:
             raise UnknownKindError(
                 f"no handler serves {task.kind!r}; installed: {', '.join(sorted(self.handlers))}", field="kind"
             )
-        made = await self._run(handler, task)
+        made = await self._run(handler, task, payload, reading)
         if isinstance(made, Next):
             return outcome.continued(
                 task,
-                write_rest(made, handler.payload, self.settings.max_payload_bytes),
+                write_rest(made, handler.payload, self.settings.max_upload_bytes),
                 policy=self.policy,
                 delay=made.delay // timedelta(milliseconds=1),
                 now=self.now(),
                 worker=self.worker,
             )
+        if isinstance(made, Followed):
+            task = follow(task, made.then, self.settings.max_payload_bytes // 2)
+            made = made.result
         return outcome.succeeded(
             task,
-            write(made, handler.result, self.settings.max_payload_bytes),
+            write(made, handler.result, self.settings.max_upload_bytes),
             tiers=self.settings.tiers,
-            largest=self.settings.max_payload_bytes,
+            largest=self.settings.max_upload_bytes,
             now=self.now(),
             worker=self.worker,
         )
@@ -191,10 +222,19 @@ class Dispatcher:
         # Turns are lost with whoever died before its own: what is asked to wait longer for that goes on all the same.
         await asyncio.sleep(min(wait, longest))
 
-    async def _run(self, handler: Handler[Any, Any], task: Task) -> BaseModel | Next[Any]:
-        """Run the handler in the time that is left."""
+    async def _payload(self, task: Task) -> bytes:
+        try:
+            return await payload_of(task, self.blobs)
+        except BlobStoreError as error:
+            raise PayloadAwayError(error.message) from error
+
+    async def _run(
+        self, handler: Handler[Any, Any], task: Task, document: bytes, reading: int
+    ) -> BaseModel | Next[Any] | Followed[Any]:
+        """Run the handler in the time that is left: reading the payload has used `reading` ms of it."""
         began = self.now()
-        seconds = min((task.deadline - began) / 1000, self.settings.handler_timeout.total_seconds())
+        until = min(task.deadline, began - reading + self.settings.handler_timeout // timedelta(milliseconds=1))
+        seconds = (until - began) / 1000
         share = Share(self.compute)
         context = Context(
             task_id=task.id,
@@ -203,11 +243,13 @@ class Dispatcher:
             deadline=to_datetime(began + int(seconds * 1000)),
             progress=lambda done, note: self.say(self._event(task, Status.PROGRESS, progress=done, note=note)),
             compute=share,
+            blobs=self.blobs.of_owner(task.owner),
+            chained=bool(task.then),
         )
-        payload = parse(handler.payload, task.payload)
+        payload = parse(handler.payload, document)
         try:
             async with asyncio.timeout(seconds) as limit:
-                made: BaseModel | Next[Any] = await handler.run(payload, context)
+                made: BaseModel | Next[Any] | Followed[Any] = await handler.run(payload, context)
         except TimeoutError:
             if not limit.expired():
                 raise  # the handler's own time-out
@@ -236,25 +278,5 @@ class Dispatcher:
             now=now,
             worker=self.worker,
             jitter=self.jitter(),
+            after=rest_of(error),
         )
-
-
-def problem_of(error: BaseException, history: Sequence[Attempt] = ()) -> Problem:
-    """Return an exception as events carry it: one that nobody foresaw may pass, so it is tried again.
-
-    Args:
-        error: what the handler raised.
-        history: how earlier attempts failed. A process may die by chance once; twice, it is the payload's doing.
-    """
-    try:
-        problem = error.problem() if isinstance(error, BarnabasError) else None
-    except Exception:  # noqa: BLE001 - a class of someone else's, which does not set up what ours does
-        problem = None
-    if problem is None:
-        return Problem("task.crashed", f"{type(error).__name__}: {brief(error)}", retryable=True)
-    if isinstance(error, HandlerDiedError) and any(attempt.code == problem.code for attempt in history):
-        return msgspec.structs.replace(problem, retryable=False)
-    if isinstance(error, PayloadError):
-        # A handler knows its payload; a client sees the task around it.
-        return msgspec.structs.replace(problem, field=f"payload.{problem.field}" if problem.field else "payload")
-    return problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backbone.errors import SettingsError, StoreUnavailableError
 from backbone.outcome import BUSY
 from schemas.errors import BarnabasError
 
@@ -64,6 +65,24 @@ class ModelUnavailableError(TaskError):
     code = "model.unavailable"
 
 
+class PolicyError(SettingsError):
+    """The policy file for mails can't be read, or does not make sense."""
+
+    code = "mail.policy"
+
+
+class HeadError(TaskError):
+    """What was kept of an owner's corrections can't be read."""
+
+    code = "mail.head"
+
+
+class CorpusError(TaskError):
+    """The corpus can't be had."""
+
+    code = "mail.corpus"
+
+
 class ResultError(TaskError):
     """What the handler returned is no result of its kind."""
 
@@ -71,7 +90,7 @@ class ResultError(TaskError):
 
 
 class ResultTooLargeError(ResultError):
-    """The result is larger than what travels in a record."""
+    """The result is larger than may be."""
 
     code = "result.too_large"
 
@@ -88,8 +107,38 @@ class NextError(ResultError):
     code = "result.next"
 
 
+class FollowedError(ResultError):
+    """The steps that the handler asks for can't follow its task."""
+
+    code = "result.then"
+
+
+class PayloadAwayError(StoreUnavailableError):
+    """The payload is a blob that can't be read now: the task waits."""
+
+    code = "blob.unavailable"
+
+
+class RobotsRefusedError(TaskError):
+    """The host's robots.txt asks programs not to read this page."""
+
+    code = "web.robots"
+
+
 class BusyError(TaskError):
     """Others use what it needs: it is tried again later, as often as its deadline allows."""
 
     code = BUSY
     retryable = True
+
+
+class PageUnreadableError(TaskError):
+    """The page can't be read in the mode that was asked for."""
+
+    code = "web.unreadable"
+
+
+class RenderedUnavailableError(TaskError):
+    """Pages are rendered only where the extra `rendered` and Chromium are installed."""
+
+    code = "web.rendered_unavailable"

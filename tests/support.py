@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from backbone.kafka import HEADERS, aiokafka_config, create_topics, name_of
+from backbone.kafka import HEADERS, aiokafka_config, create_topics, librdkafka_config, name_of
 from barnabas.local.stack import LocalStack
 from schemas import codec
+from schemas.topics import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,6 +29,16 @@ async def apart(settings: Settings, name: str) -> Settings:
     """Return settings with topics of one's own, so that services that other tests run take no part."""
     own = settings.model_copy(update={"topic_prefix": f"{name}."})
     await create_topics(own)
+    admin = AdminClient(librdkafka_config(own))
+    names = {name_of(own, topic) for topic in ALL}
+
+    async def led() -> bool:
+        found = (await asyncio.to_thread(admin.list_topics, timeout=5)).topics
+        parts = [part for topic in names & found.keys() for part in found[topic].partitions.values()]
+        return len(parts) == len(names) * own.partitions and all(part.leader >= 0 for part in parts)
+
+    # The broker says that a topic is made before it leads it; under load a first record would wait in vain.
+    await until(led, limit=60)
     return own
 
 

@@ -139,6 +139,8 @@ def summary_of(kind: str, result: Any) -> str:
             said = f"{top}: {subject}"
         case "web.scrape", {"data": {"title": title, "hours": [*hours]}}:
             said = f"{title}: {'; '.join(hours)}"
+        case "web.scrape", {"finish_reason": _, "text": str(summary)}:  # the end of the chain that began with it
+            said = " ".join(summary.split())
         case "web.scrape", {"title": title, "final_url": url}:
             said = f"{title} ({url})"
         case "schedule", {"outcome": str(outcome), "task": task}:

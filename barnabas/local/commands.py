@@ -122,7 +122,7 @@ def restore(
 
 
 def _elsewhere(settings: Settings) -> dict[str, str]:
-    """Return the servers whose data lie in no home, by the variable that names them."""
+    """Return what keeps data in no home, by the variable that names it."""
     from barnabas.local import processes  # noqa: PLC0415 - with Kafka's clients: only once it is used
 
     found = {}
@@ -130,6 +130,8 @@ def _elsewhere(settings: Settings) -> dict[str, str]:
         found["BARNABAS_KAFKA_BOOTSTRAP"] = "a Kafka of yours"
     if not processes.embeds_valkey(settings):
         found["BARNABAS_REDIS_URL"] = "a Redis or Valkey of yours"
+    if settings.blob_url:
+        found["BARNABAS_BLOB_URL"] = "a blob store of yours"
     return found
 
 

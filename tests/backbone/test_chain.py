@@ -33,7 +33,7 @@ def succeed(what: Task, result=PAGE, largest=512 * 1024) -> outcome.Outcome:
 
 
 def fill(payload, result=PAGE):
-    return json.loads(chain.fill(json.dumps(payload).encode(), json.dumps(result).encode(), 10_000))
+    return json.loads(chain.fill(json.dumps(payload).encode(), json.dumps(result).encode(), 10_000, kind="cron.parse"))
 
 
 class TestLookUp:
@@ -75,12 +75,12 @@ class TestLookUp:
     @pytest.mark.parametrize("text", ["{{ }}", "{{ resul.x }}", "{{ result.a b }}", "{{ result..a }}", "{{ 7*7 }}"])
     def test_what_is_no_look_up_is_refused_before_it_runs(self, text):
         with pytest.raises(StepError) as caught:
-            chain.check(json.dumps({"x": text}).encode(), "then.0.payload")
+            chain.check(json.dumps({"x": text}).encode(), "then.0.payload", kind="cron.parse")
         assert caught.value.field == "then.0.payload.x"
 
     def test_a_string_of_blanks_is_read_in_no_time(self):
         payload = json.dumps({"x": "{{" + " " * 200_000}).encode()
-        chain.check(payload, "payload")  # it took hours
+        chain.check(payload, "payload", kind="cron.parse")  # it took hours
         assert not chain.looks_up(payload)
 
     @pytest.mark.parametrize("text", ["{{ result.text }} ", "{{ result.text }}"])
@@ -94,9 +94,9 @@ class TestLookUp:
 
     def test_what_just_fits_is_filled(self):
         payload, result = b'{"x":"{{ result }}{{ result }}"}', json.dumps("y" * 46).encode()
-        assert len(chain.fill(payload, result, 100)) == 100
+        assert len(chain.fill(payload, result, 100, kind="cron.parse")) == 100
         with pytest.raises(StepError):
-            chain.fill(payload, result, 99)
+            chain.fill(payload, result, 99, kind="cron.parse")
 
     @given(documents, documents)
     def test_a_value_is_never_looked_into_for_look_ups(self, value, other):
@@ -116,7 +116,12 @@ class TestNextStep:
         following = made.record
         assert end.record.next_id == following.id == chain.next_id(first)
         assert made.topic is topics.INFERENCE[Tier.URGENT]
-        assert json.loads(following.payload) == {"prompt": "Sum up: Open at seven."}
+        assert json.loads(following.payload) == {
+            "prompt": [
+                {"type": "text", "text": "Sum up: "},
+                {"type": "data", "source": "result.text", "text": "Open at seven."},
+            ]
+        }
         assert (following.key, following.root_id, following.parent_id, following.step) == ("t1", "t1", "t1", 1)
         assert (following.owner, following.tenant, following.then) == ("ada", "acme", [Step(kind="cron.parse")])
         assert (following.created_at, following.start_by - NOW) == (NOW, 2000)

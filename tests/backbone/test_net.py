@@ -1,20 +1,20 @@
+"""The guarded connector, against a server that does what it should not."""
+
 from __future__ import annotations
 
 import asyncio
-import gzip
-import ipaddress
+import json
 import socket
 import ssl
-import zlib
+import threading
 
+import httpcore
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from backbone.errors import AddressRefusedError, AnswerRefusedError, FetchError, SettingsError
-from backbone.net import Connector, Limits, system_resolve
-from backbone.net_guard import AddressGuard, AllowedNetwork, special_kind
-from backbone.settings import Settings, settings
+from backbone.errors import AddressRefusedError, AnswerRefusedError, FetchError, RedirectsError
+from backbone.net import MOST_PIECES, Connector, Limits, system_resolve
+from backbone.net_transport import MOST_ADDRESSES
+from tests import misbehaving
 from tests.contracts.web_server import serving
 
 
@@ -38,166 +38,13 @@ async def shut():
     await connector.aclose()
 
 
-# The guard: a pure table.
-
-
-@given(st.ip_addresses())
-def test_what_the_guard_calls_public_the_standard_library_calls_global(address):
-    if special_kind(address) is None:
-        assert address.is_global
-        assert not address.is_multicast
-
-
-@given(st.ip_addresses(v=4), st.sampled_from(["::ffff:0:0", "64:ff9b::", "2002::", "::"]))
-def test_an_ipv4_address_inside_an_ipv6_one_is_never_public(inner, prefix):
-    shift = 80 if prefix == "2002::" else 0
-    outer = ipaddress.IPv6Address(int(ipaddress.IPv6Address(prefix)) + (int(inner) << shift))
-    assert special_kind(outer) is not None
-
-
-INSIDE = """
-    127.0.0.1 10.1.2.3 172.31.255.255 192.168.0.1 169.254.169.254 100.100.100.200 168.63.129.16 0.0.0.0 224.0.0.1
-    255.255.255.255 ::1 :: fe80::1 fd00:ec2::254 ff02::1 100::1 ::ffff:8.8.8.8 64:ff9b::808:808 64:ff9b:1::1
-    2001:0:4136:e378::1 2001:db8::1 4000::1
-"""
-
-
-@pytest.mark.parametrize("address", INSIDE.split())
-def test_refuses_what_is_not_the_public_internet(address):
-    with pytest.raises(AddressRefusedError) as caught:
-        AddressGuard().check(address, 443)
-    assert caught.value.field == "url"
-    assert not caught.value.retryable
-
-
-@pytest.mark.parametrize("address", ["8.8.8.8", "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"])
-def test_lets_the_public_internet_through_on_its_two_ports_alone(address):
-    AddressGuard().check(address, 80)
-    AddressGuard().check(address, 443)
-    for port in (0, 22, 8080, 65535):
-        with pytest.raises(AddressRefusedError, match="port"):
-            AddressGuard().check(address, port)
-
-
-def test_an_operator_opens_a_network_at_one_port_or_at_the_public_two():
-    guard = AddressGuard(["127.0.0.1/32:8088", "10.0.0.0/8", "fd00::/8:8443"])
-    guard.check("127.0.0.1", 8088)
-    guard.check("10.9.8.7", 80)
-    guard.check("fd00::5", 8443)
-    for address, port in (("127.0.0.1", 80), ("127.0.0.2", 8088), ("10.9.8.7", 8088), ("fd00::5", 443)):
-        with pytest.raises(AddressRefusedError):
-            guard.check(address, port)
-
-
-@given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)), st.integers(0, 32), st.none() | st.integers(1, 65535))
-def test_a_rule_is_written_as_it_is_read(address, prefix, port):
-    network = ipaddress.ip_network((address, prefix), strict=False)
-    rule = AllowedNetwork(network, port)
-    assert AllowedNetwork.parse(str(rule)) == rule
-
-
-@given(st.text())
-@example("127.0.0.1/32:99999")
-@example("127.0.0.1/24")
-@example("10.0.0.0/8:0")
-def test_any_text_is_a_rule_or_a_value_error_that_quotes_it(text):
-    try:
-        rule = AllowedNetwork.parse(text)
-    except ValueError as error:
-        said = str(error)
-    else:
-        said = f"{text!r} was read as {rule}"
-    assert repr(text) in said
-
-
-def test_the_setting_is_read_from_the_environment(monkeypatch):
-    monkeypatch.setenv("BARNABAS_NET_ALLOW", "127.0.0.1/32:8088, 10.0.0.0/8,")
-    assert Settings().net_allow == ("127.0.0.1/32:8088", "10.0.0.0/8")
-
-
-def test_a_wrong_setting_is_named_with_what_is_wrong(monkeypatch):
-    monkeypatch.setenv("BARNABAS_NET_ALLOW", "10.0.0.1/8")
-    settings.cache_clear()
-    try:
-        with pytest.raises(SettingsError, match=r"10\.0\.0\.1/8") as caught:
-            settings()
-        assert caught.value.field == "BARNABAS_NET_ALLOW"
-    finally:
-        settings.cache_clear()
-
-
-# The connector: every spelling, every redirect, every look-up.
-
-
-def spellings(address: int):
-    """Ways to write an IPv4 address that some resolver or browser understands (inet_aton and WHATWG URL)."""
-    whole = st.sampled_from([str(address), hex(address), f"0x{address:X}", f"0{address:o}"])
-    octets = [
-        st.sampled_from([str(octet), hex(octet), f"0{octet:o}", f"0x0{octet:x}"])
-        for octet in address.to_bytes(4, "big")
-    ]
-    dotted = st.tuples(*octets).map(".".join)
-    short = st.sampled_from(
-        [f"{address >> 24}.{address & 0xFFFFFF}", f"{address >> 24}.{address >> 16 & 255}.{address & 0xFFFF}"]
-    )
-    inside_v6 = st.sampled_from(["::ffff:0:0", "64:ff9b::", "::"]).map(
-        lambda prefix: f"[{ipaddress.IPv6Address(int(ipaddress.IPv6Address(prefix)) + address)}]"
-    )
-    wide = dotted.map(lambda text: text.translate(str.maketrans("0123456789.", "０１２３４５６７８９。")))  # noqa: RUF001
-    return st.one_of(whole, dotted, short, inside_v6, wide)
-
-
-async def numeric_resolve(host, port):
-    """Read any number that the system takes for an address, and ask no name server for the others."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    return [address[0] for *_, address in found]
-
-
-@pytest.fixture(scope="module")
-def numeric():
-    with asyncio.Runner() as runner:
-        connector = Connector(user_agent="test", resolve=numeric_resolve)
-        yield lambda url: runner.run(connector.request("GET", url))
-        runner.run(connector.aclose())
-
-
-@given(host=spellings(0x7F000001) | spellings(0xA9FEA9FE))
-@example("[0:0:0:0:0:0:0:1]")
-@example("[::ffff:127.0.0.1]")
-@example("[fe80::1]")
-@example("0")
-@example("①②⑦.⓪.⓪.①")
-def test_loopback_and_metadata_are_refused_in_every_spelling(numeric, host):
-    with pytest.raises(AddressRefusedError) as caught:
-        numeric(f"http://{host}/")
-    assert caught.value.field == "url"
+# Where it connects to
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "nadia@localhost", "127.0.0.1:80"])
 async def test_names_of_loopback_are_refused(shut, host):
     with pytest.raises(AddressRefusedError):
         await shut.request("GET", f"http://{host}/")
-
-
-WRONG_URLS = [
-    *(
-        "ftp://example.com/",
-        "file:///etc/passwd",
-        "gopher://example.com/",
-        "javascript:1",
-        "example.com",
-        "",
-        "http://",
-    ),
-    *("//example.com/", "http://nadia:secret@example.com/", "http://[::1", "http://a\nb/", f"http://{'a' * 300}/"),
-]
-
-
-@pytest.mark.parametrize("url", WRONG_URLS)
-async def test_refuses_what_is_no_plain_address_of_the_web(shut, url):
-    with pytest.raises(AddressRefusedError) as caught:
-        await shut.request("GET", url)
-    assert caught.value.field == "url"
 
 
 async def test_connects_to_just_the_address_that_was_checked(web):
@@ -236,6 +83,52 @@ async def test_of_several_addresses_only_those_that_pass_are_tried(web):
     answer = await connector.request("GET", web.says("/", b"hello"))
     await connector.aclose()
     assert answer.body == b"hello"
+
+
+async def test_of_a_name_with_very_many_addresses_a_few_are_tried():
+    tried = []
+
+    class Nobody(httpcore.AsyncNetworkBackend):
+        async def connect_tcp(self, host, *_args, **_kwargs):
+            tried.append(host)
+            raise httpcore.ConnectError("nobody is there")
+
+    async def resolve(_host, _port):
+        return [f"8.8.{number // 256}.{number % 256}" for number in range(4000)]
+
+    connector = Connector(user_agent="test", resolve=resolve, sockets=Nobody())
+    with pytest.raises(FetchError, match="nobody is there"):
+        await connector.request("GET", "http://many.example/")
+    await connector.aclose()
+    assert len(tried) == MOST_ADDRESSES
+
+
+async def test_no_proxy_of_the_environment_is_used(web, monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+        monkeypatch.setenv(name.lower(), "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    inside = Connector([web.allowed], user_agent="test")
+    assert (await inside.request("GET", web.says("/", b"hello"))).body == b"hello"
+    await inside.aclose()
+
+
+async def test_names_that_nobody_answers_for_keep_no_other_threads_busy(monkeypatch):
+    answered = threading.Event()
+
+    def getaddrinfo(*_args, **_kwargs):
+        answered.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    asking = [asyncio.create_task(system_resolve("silent.example", 80)) for _ in range(100)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(30):
+            assert await asyncio.to_thread(int) == 0
+    finally:
+        answered.set()
+    assert await asyncio.gather(*asking) == [[]] * 100
 
 
 async def test_tls_asks_for_the_name_and_not_for_the_address():
@@ -304,6 +197,64 @@ async def test_no_cookie_travels_with_the_next_request(connector, web):
     assert "cookie" not in web.heads[1].lower()
 
 
+# What goes along with a redirect
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "then"),
+    [
+        *((status, "POST", "GET") for status in (301, 302, 303)),
+        *((status, "POST", "POST") for status in (307, 308)),
+        *((status, "HEAD", "HEAD") for status in (301, 302, 303, 307, 308)),
+        *((status, "GET", "GET") for status in (301, 308)),
+    ],
+)
+async def test_a_redirect_keeps_the_method_where_it_should(connector, web, status, method, then):
+    web.replies["/"] = misbehaving.reply(b"", "Location: /there", status=f"{status} Moved")
+    web.replies["/there"] = misbehaving.reply()
+    content = b"{}" if method == "POST" else None
+    await connector.request(method, web.url(), content=content, headers={"Content-Type": "application/json"})
+    head = web.heads[-1]
+    assert head.split()[0] == then
+    assert ("content-length: 2" in head.lower()) == (then == "POST")
+    assert ("content-type" in head.lower()) == (then != "GET" or method == "GET")
+
+
+async def test_a_header_that_may_be_a_credential_stays_at_its_origin(connector, web):
+    headers = {"Authorization": "Bearer 1", "X-Api-Key": "2", "Cookie": "3", "Accept": "text/plain"}
+    async with serving() as other:
+        both = Connector([web.allowed, other.allowed], user_agent="test")
+        web.redirects("/near", "/there")
+        web.redirects("/there", other.says("/far", b""))
+        await both.request("GET", web.url("/near"), headers=headers)
+        await both.aclose()
+        near, there, far = web.heads[0].lower(), web.heads[1].lower(), other.heads[0].lower()
+    for head in (near, there):
+        assert head.count("\r\naccept: ") == head.count("\r\nuser-agent: ") == 1
+        assert "authorization: bearer 1" in head
+        assert "x-api-key: 2" in head
+    assert not {"authorization", "x-api-key", "cookie"} & {line.partition(":")[0] for line in far.splitlines()}
+    assert "accept: text/plain" in far
+
+
+async def test_what_a_redirect_says_beside_its_address_is_not_read(connector, web):
+    web.replies["/"] = misbehaving.endless(b"HTTP/1.1 302 Found\r\nLocation: /there\r\n\r\n")
+    web.says("/there", b"hello")
+    assert (await connector.request("GET", web.url())).body == b"hello"
+
+
+async def test_a_redirect_to_nowhere_is_the_answer(connector, web):
+    web.replies["/"] = misbehaving.reply(b"", status="302 Found")
+    assert (await connector.request("GET", web.url())).status == 302
+
+
+async def test_a_loop_ends(connector, web):
+    with pytest.raises(RedirectsError) as caught:
+        await connector.request("GET", web.redirects("/", "/"))
+    assert caught.value.code == "net.answer_refused"
+    assert len(web.heads) == 6
+
+
 # Bounds
 
 
@@ -312,68 +263,88 @@ async def test_bytes_are_bounded(connector, web):
     assert len((await connector.request("GET", web.url(), limits=Limits(max_bytes=1000))).body) == 1000
     with pytest.raises(AnswerRefusedError, match="longer than 999 bytes"):
         await connector.request("GET", web.url(), limits=Limits(max_bytes=999))
-
-
-async def test_an_answer_without_end_is_cut(connector, web):
-    async def endless(writer):
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n")
-        while True:
-            writer.write(b"x" * 65536)
-            await writer.drain()
-
-    web.replies["/"] = endless
-    with pytest.raises(AnswerRefusedError, match="longer than"):
-        await connector.request("GET", web.url(), limits=Limits(max_bytes=1_000_000))
-
-
-async def test_a_bomb_never_unfolds(connector, web):
-    bomb = gzip.compress(b"\0" * 50_000_000)
-    assert len(bomb) < 60_000
-    with pytest.raises(AnswerRefusedError, match="longer than 100000 bytes"):
-        await connector.request("GET", web.says("/", bomb, "Content-Encoding: gzip"), limits=Limits(max_bytes=100_000))
-
-
-def bare_deflate(data: bytes) -> bytes:
-    """Compress without the zlib header, as some servers do."""
-    stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    return stream.compress(data) + stream.flush()
+    assert (await connector.request("GET", web.url(), limits=Limits(max_bytes=9, cut=True))).body == b"x" * 9
 
 
 @pytest.mark.parametrize(
-    ("encoding", "pack"),
-    [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", bare_deflate), ("identity", bytes)],
+    "reply",
+    [
+        misbehaving.endless(),
+        misbehaving.endless_chunks(b"2710\r\n" + b"x" * 10_000 + b"\r\n"),
+        misbehaving.endless_nothing(),
+        *(misbehaving.packed(encoding, misbehaving.BOMB) for encoding in ("gzip", "deflate", "br", "zstd", "gzip, br")),
+    ],
+    ids=["endless", "chunks", "nothing", "gzip", "deflate", "br", "zstd", "gzip in br"],
 )
-async def test_reads_what_is_compressed(connector, web, encoding, pack):
-    answer = await connector.request("GET", web.says("/", pack(b"hello"), f"Content-Encoding: {encoding}"))
-    assert answer.body == b"hello"
+async def test_what_has_no_end_is_cut(connector, web, reply):
+    web.replies["/"] = reply
+    with pytest.raises(AnswerRefusedError, match="longer than 100000 bytes") as caught:
+        await connector.request("GET", web.url(), limits=Limits(max_bytes=100_000))
+    assert not caught.value.retryable
 
 
-@pytest.mark.parametrize(("encoding", "body"), [("gzip", b"this is no gzip"), ("br", b"x"), ("gzip, gzip", b"x")])
-async def test_a_compression_that_can_t_be_read_is_a_typed_error(connector, web, encoding, body):
-    with pytest.raises(AnswerRefusedError):
-        await connector.request("GET", web.says("/", body, f"Content-Encoding: {encoding}"))
+async def test_pieces_are_bounded(connector, web):
+    pieces = b"1\r\nx\r\n" * MOST_PIECES
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    web.replies["/"] = head + pieces + b"0\r\n\r\n"
+    assert len((await connector.request("GET", web.url())).body) == MOST_PIECES
+    web.replies["/"] = misbehaving.endless_chunks()
+    with pytest.raises(AnswerRefusedError, match="more than 50000 pieces"):
+        await connector.request("GET", web.url())
 
 
-async def test_time_is_bounded_as_a_whole(connector, web):
-    async def drip(writer):
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-        await writer.drain()
-        await asyncio.Event().wait()
+@pytest.mark.parametrize(
+    "reply",
+    [
+        misbehaving.endless_headers(),
+        misbehaving.reply(b"", f"X: {'y' * 200_000}"),
+        misbehaving.reply(b"", *(f"X-{number}: {'y' * 60}" for number in range(1200))),
+    ],
+    ids=["endless", "one", "many"],
+)
+async def test_headers_are_bounded(connector, web, reply):
+    web.replies["/"] = reply
+    with pytest.raises(AnswerRefusedError, match="headers are longer") as caught:
+        await connector.request("GET", web.url())
+    assert not caught.value.retryable
 
-    web.replies["/"] = drip
-    with pytest.raises(FetchError, match="no whole answer") as caught:
-        await connector.request("GET", web.url(), limits=Limits(timeout=0.05))
+
+@pytest.mark.parametrize(
+    "reply",
+    [misbehaving.silent(), misbehaving.dripping(), misbehaving.endless_promises(), misbehaving.endless(piece=b"")],
+    ids=["silent", "dripping", "promises", "body that does not come"],
+)
+async def test_time_is_bounded_as_a_whole(connector, web, reply):
+    web.replies["/"] = reply
+    with pytest.raises(FetchError, match=r"no whole answer within 0\.2 s") as caught:
+        await connector.request("GET", web.url(), limits=Limits(timeout=0.2))
     assert caught.value.retryable
+
+
+async def test_redirects_do_not_begin_the_time_anew(connector, web):
+    async def slow(writer):
+        await asyncio.sleep(0.1)
+        writer.write(misbehaving.reply(b"", "Location: /", status="302 Found"))
+        await writer.drain()
+
+    web.replies["/"] = slow
+    with pytest.raises(FetchError, match="no whole answer"):
+        await connector.request("GET", web.url(), limits=Limits(timeout=0.25, max_redirects=1000))
 
 
 @pytest.mark.parametrize(
     "reply",
     [
         b"",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+        misbehaving.reply(b"short", length=10),
         b"no http at all\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxy",
+        misbehaving.packed("gzip", b"hello" * 1000).replace(b"Content-Length", b"X")[:-20],
+        misbehaving.packed("br", b"hello" * 1000).replace(b"Content-Length", b"X")[:-3],
     ],
+    ids=["nothing", "shorter than it says", "no http", "no last chunk", "no chunk", "two lengths", "gzip", "br"],
 )
 async def test_an_answer_that_breaks_off_may_be_tried_again(connector, web, reply):
     web.replies["/"] = reply
@@ -381,3 +352,57 @@ async def test_an_answer_that_breaks_off_may_be_tried_again(connector, web, repl
         await connector.request("GET", web.url())
     assert caught.value.retryable
     assert caught.value.field == "url"
+
+
+async def test_a_length_that_is_too_short_cuts_the_answer(connector, web):
+    web.replies["/"] = misbehaving.reply(b"hello HTTP/1.1 200 OK", length=5)
+    assert (await connector.request("GET", web.url())).body == b"hello"
+    assert (await connector.request("GET", web.url())).body == b"hello"  # and nothing of it reaches the next one
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, zstd"])
+async def test_reads_what_is_compressed(connector, web, encoding):
+    web.replies["/"] = misbehaving.packed(encoding, b"hello")
+    assert (await connector.request("GET", web.url())).body == b"hello"
+    assert "accept-encoding: gzip, deflate, br, zstd" in web.heads[0].lower()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "made-up"])
+async def test_an_encoding_that_lies_is_a_typed_error(connector, web, encoding):
+    body = b"<!doctype html><p>this is no such thing, whatever the header says"
+    with pytest.raises(AnswerRefusedError):
+        await connector.request("GET", web.says("/", body, f"Content-Encoding: {encoding}"))
+
+
+async def test_each_request_goes_through_what_is_handed_in(connector, web):
+    seen = []
+
+    async def through(ask, send):
+        seen.append(str(ask.url))
+        return await send(ask)
+
+    web.redirects("/", web.says("/there", b"hello"))
+    assert (await connector.request("GET", web.url(), through=through)).body == b"hello"
+    assert seen == [web.url(), web.url("/there")]
+
+
+async def test_a_body_is_sent_and_not_kept(connector, web):
+    web.says("/", b"")
+    await connector.request("POST", web.url(), content=json.dumps({"a": 1}).encode())
+    await connector.request("GET", web.url())
+    assert [head.split()[0] for head in web.heads] == ["POST", "GET"]
+    assert "content-length" not in web.heads[1].lower()
+
+
+async def test_a_name_that_is_bound_anew_is_checked_anew(web):
+    answers = [["127.0.0.1"], ["10.0.0.1"]]
+
+    async def resolve(_host, _port):
+        return answers.pop(0)
+
+    connector = Connector([web.allowed], user_agent="test", resolve=resolve)
+    url = web.says("/", b"hello").replace("127.0.0.1", "rebound.example")
+    assert (await connector.request("GET", url)).body == b"hello"
+    with pytest.raises(AddressRefusedError, match="private"):
+        await connector.request("GET", url)  # the server closed the first connection
+    await connector.aclose()

@@ -25,8 +25,8 @@ def task(tier: Tier = Tier.REALTIME, **fields) -> records.Task:
     return stamp(records.Task(kind="cron.parse", **fields), task_id="t1", tier=tier, policy=TABLE[tier], now=NOW)
 
 
-def fail(what: records.Task, problem: Problem, now: int = NOW) -> outcome.Outcome:
-    return outcome.failed(what, problem, policy=TABLE[what.tier], now=now, worker="w", jitter=0.5)
+def fail(what: records.Task, problem: Problem, now: int = NOW, after: int = 0) -> outcome.Outcome:
+    return outcome.failed(what, problem, policy=TABLE[what.tier], now=now, worker="w", jitter=0.5, after=after)
 
 
 class TestFailed:
@@ -72,6 +72,15 @@ class TestFailed:
         late = task()
         made = fail(late, TRANSIENT, now=late.deadline - 1)
         assert made.slot == outcome.end_slot(late.id)
+
+    @given(after=st.integers(1, 10**9), problem=st.sampled_from([TRANSIENT, BUSY]))
+    def test_another_attempt_waits_for_as_long_as_the_error_says_if_the_deadline_lets_it(self, after, problem):
+        first = task()
+        record = fail(first, problem, after=after).records[0].record
+        if NOW + after + outcome.BACKOFF_BASE_MS < first.deadline:
+            assert NOW + after <= record.at <= NOW + max(after + outcome.BACKOFF_BASE_MS, outcome.backoff(3, 0.5))
+        elif NOW + after >= first.deadline:
+            assert isinstance(record, records.DeadLetter)
 
     @given(attempt=st.integers(0, 2**31 - 1), jitter=st.floats(0, 1, exclude_max=True))
     def test_backoff_grows_to_a_bound(self, attempt, jitter):

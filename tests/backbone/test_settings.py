@@ -46,6 +46,14 @@ def test_a_broker_that_is_no_host_and_port_is_named(value: str, monkeypatch: pyt
     assert caught.value.field == "BARNABAS_KAFKA_BOOTSTRAP"
 
 
+@pytest.mark.parametrize("value", ["ops@bücher.example", "a\r\nHost: b", "someone (me)", "a\\b"])
+def test_a_contact_that_no_header_could_carry_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BARNABAS_USER_AGENT_CONTACT", value)
+    with pytest.raises(SettingsError) as caught:
+        settings()
+    assert caught.value.field == "BARNABAS_USER_AGENT_CONTACT"
+
+
 def test_an_empty_variable_names_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BARNABAS_KAFKA_BOOTSTRAP", "BARNABAS_REDIS_URL"):
         monkeypatch.setenv(name, "")

@@ -176,6 +176,7 @@ def test_a_backup_says_whose_data_are_not_in_it(tmp_path: Path) -> None:
         "BARNABAS_HOME": str(home.path),
         "BARNABAS_KAFKA_BOOTSTRAP": "broker:9092",
         "BARNABAS_REDIS_URL": "redis://elsewhere/0",
+        "BARNABAS_BLOB_URL": "s3://elsewhere",
     }
     file = tmp_path / "b.tar.gz"
     done = CliRunner().invoke(app, ["backup", str(file), "--json"], env=elsewhere)
@@ -183,6 +184,7 @@ def test_a_backup_says_whose_data_are_not_in_it(tmp_path: Path) -> None:
     assert [re.search("BARNABAS_[A-Z_]+", one)[0] for one in json.loads(done.stdout)["left_out"]] == [
         "BARNABAS_KAFKA_BOOTSTRAP",
         "BARNABAS_REDIS_URL",
+        "BARNABAS_BLOB_URL",
     ]
     assert "not in it" in told.stderr
 

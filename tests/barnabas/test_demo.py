@@ -82,6 +82,7 @@ def test_nothing_is_said_into_the_middle_of_an_answer(capsys: pytest.CaptureFixt
         ("mail.classify", {"subject": "Dinner", "top": "personal"}, "personal: Dinner"),
         ("web.scrape", {"data": {"title": "Bread", "hours": ["6 to 7", "8 to 9"]}}, "Bread: 6 to 7; 8 to 9"),
         ("web.scrape", {"title": "Bread", "final_url": "http://b", "data": None}, "Bread (http://b)"),
+        ("web.scrape", {"text": "They bake\nbread.", "finish_reason": "stop"}, "They bake bread."),
         ("schedule", {"outcome": "fired", "task": "t"}, "fired; its task t succeeded"),
         ("mail.classify", None, "done"),
     ],

@@ -36,8 +36,17 @@ async def test_each_step_is_done_and_one_that_fails_disturbs_no_other(house: Loc
     audience = Attentive()
     rows = await Demo(client, audience, page_port=house.ports.demo).run(no_model)
     by_step = {row.step: row for row in rows}
-    assert list(by_step) == ["cron", "mail-invoice", "mail-newsletter", "mail-personal", "web", "timer", "model"]
-    assert {row.step for row in rows if row.status != "succeeded"} == {"model"}
+    assert list(by_step) == [
+        "cron",
+        "mail-invoice",
+        "mail-newsletter",
+        "mail-personal",
+        "web",
+        "timer",
+        "model",
+        "summary",
+    ]
+    assert {row.step for row in rows if row.status != "succeeded"} == {"model", "summary"}
     assert by_step["model"].error == "the worker could not start (local.service_failed)"
     assert by_step["model"].topic is None
     assert by_step["cron"].topic == "barnabas.tasks.realtime"

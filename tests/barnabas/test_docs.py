@@ -73,7 +73,8 @@ def test_the_codes_on_the_page_are_those_of_the_edge() -> None:
     page = (ROOT / "docs/protocol.md").read_text()
     told = set(
         re.findall(
-            r"`((?:request|payload|kind|auth|task|schedule|idempotency|letter|broker|store|session|edge)\.\w+)`", page
+            r"`((?:request|payload|blob|edge|kind|auth|task|schedule|idempotency|letter|broker|store|session)\.\w+)`",
+            page,
         )
     )
     mine, all_of_them = (

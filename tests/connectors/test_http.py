@@ -86,6 +86,21 @@ async def test_large_bodies_and_slow_answers_are_left_alone(port):
     assert b"late" in await talk(port, slow)
 
 
+async def test_a_body_that_goes_on_coming_has_all_the_time_that_it_needs(port, monkeypatch):
+    monkeypatch.setattr(http, "BODY_PIECE", 1000)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(POST.replace(b"10", b"10000", 1))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(10):
+        await asyncio.sleep(0.1)
+        writer.write(b"y" * 1000)
+    heard = await asyncio.wait_for(reader.readuntil(b"10000"), 20)
+    assert heard.startswith(b"HTTP/1.1 200")
+    assert loop.time() - began > http.BODY_SECONDS  # or this says nothing
+    writer.close()
+
+
 async def test_an_idle_connection_and_a_websocket_stay(port):
     from websockets.asyncio.client import connect
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from backbone import outcome
+from backbone.blobs import Blobs
 from backbone.clock import now_ms, to_datetime
 from backbone.errors import BrokerUnavailableError
 from backbone.ids import new_id
@@ -28,6 +29,7 @@ from connectors.kinds import Kinds
 from connectors.letter_list import letters_of
 from connectors.letters import Letters, Wanted
 from connectors.lists import Lists
+from connectors.payloads import Payloads
 from connectors.projection import Projection
 from connectors.states import States
 from schemas import codec
@@ -332,7 +334,7 @@ async def torn(settings):
     kinds.put(announced.kind, announced)
     states = States(redis, settings)
     gateway = Gateway(
-        settings, keys=ApiKeys("k"), kinds=kinds, producer=producer, broker_there=lambda: True, states=states,
+        settings, keys=ApiKeys("k"), kinds=kinds, payloads=Payloads(settings, kinds, Blobs.of(settings)), producer=producer, broker_there=lambda: True, states=states,
         outcomes=OutcomeStore(redis, settings), idempotency=IdempotencyKeys(redis, settings),
     )  # fmt: skip
     yield Letters(settings, gateway, states, Lists(redis, settings, letters_of), Audit(producer, now_ms)), producer

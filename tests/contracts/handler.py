@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 import jsonschema
 import pytest
+from obstore.store import MemoryStore
 
+from backbone.blobs import Blobs
 from backbone.settings import Settings
 from schemas.errors import BarnabasError
 from streams.documents import parse
@@ -19,7 +21,8 @@ NOW = datetime(2026, 11, 4, 12, 0, tzinfo=UTC)
 
 
 def context(now: datetime = NOW) -> Context:
-    return Context(task_id="t1", owner="nadia", now=now, deadline=now + timedelta(seconds=30))
+    blobs = Blobs(MemoryStore(), most=2**25).of_owner("nadia")
+    return Context(task_id="t1", owner="nadia", now=now, deadline=now + timedelta(seconds=30), blobs=blobs)
 
 
 def read(handler: Handler[Any, Any], payload: dict[str, Any]) -> Any:

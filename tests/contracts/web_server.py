@@ -1,4 +1,7 @@
-"""A web server on loopback that does exactly what a test writes, byte for byte, however wrong that is."""
+"""A web server on loopback that does exactly what a test writes, byte for byte, however wrong that is.
+
+`tests.misbehaving` has the ways in which servers go wrong, ready to be served.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ Reply = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 class WebServer:
-    """Serves `replies` by path; `heads` keeps each request's head."""
+    """Serves `replies` by path, and 404 for others; `heads` keeps each request's head.
+
+    A robots.txt that no test wrote is asked for by every polite reader: that is not kept.
+    """
 
     def __init__(self) -> None:
         self.replies: dict[str, Reply] = {}
@@ -35,15 +41,17 @@ class WebServer:
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            self.heads.append(head)
-            reply = self.replies[head.split()[1]]
+            path = head.split()[1]
+            if path != "/robots.txt" or path in self.replies:
+                self.heads.append(head)
+            reply = self.replies.get(path, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
             if isinstance(reply, bytes):
                 writer.write(reply)
                 await writer.drain()
             else:
                 await reply(writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client left, as some tests want it to
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client left, as some tests want it to, or the test is over
         finally:
             writer.close()
 

@@ -28,7 +28,20 @@ _chat = {"messages": [{"role": "user", "content": "hi"}]}
         ("llm.chat", {**_chat, "stop": [""]}, "payload.stop.0"),
         ("llm.chat", {**_chat, "seed": -1}, "payload.seed"),
         ("llm.chat", {**_chat, "tempo": 1}, "payload.tempo"),
+        ("llm.chat", {"messages": [{"role": "user", "content": 5}]}, "payload.messages.0.content"),
+        ("llm.chat", {"messages": [{"role": "user", "content": []}]}, "payload.messages.0.content"),
+        (
+            "llm.chat",
+            {"messages": [{"role": "user", "content": [{"type": "data", "text": 5}]}]},
+            "payload.messages.0.content.0.text",
+        ),
+        (
+            "llm.chat",
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "source": "y"}]}]},
+            "payload.messages.0.content.0",
+        ),
         ("llm.complete", _chat, "payload.prompt"),
+        ("llm.complete", {"prompt": ""}, "payload.prompt"),
         ("llm.draw", {}, "kind"),
     ],
 )

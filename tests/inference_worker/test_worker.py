@@ -7,8 +7,10 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
+from backbone.blobs import Blobs
 from backbone.clock import now_ms
 from backbone.ids import new_id
 from backbone.settings import Settings
@@ -97,6 +99,19 @@ async def test_an_answer_streams_under_a_claim(settings, worker):
     assert {delta.claim for delta in mine[1:]} == {end.claim}
     started = [event for event in events if event.task_id == task.id and event.status is Status.STARTED]
     assert len(started) == 1
+
+
+async def test_a_large_request_is_read_from_its_blob_and_one_that_is_gone_is_an_error(settings, worker):
+    task = _task("Say hello.", payload={"temperature": 0, "max_tokens": 4, "stop": []})
+    put = await Blobs.of(worker.settings).put("me", task.payload)
+    large = msgspec.structs.replace(task, owner="me", payload=b"{}", payload_ref=put.ref)
+    gone = msgspec.structs.replace(_task(), owner="you", payload=b"{}", payload_ref=put.ref)
+    async with Log(settings, RESULTS) as results:
+        await _submit(settings, large, gone)
+        events = await results.until(_ends([large, gone]))
+    assert _end_of(events, large).status is Status.SUCCEEDED
+    end = _end_of(events, gone)
+    assert (end.status, end.error.code) == (Status.FAILED, "blob.missing")
 
 
 async def test_many_run_at_once_in_all_tiers(settings, worker):

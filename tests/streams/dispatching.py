@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
+from obstore.store import MemoryStore
 from pydantic import BaseModel
 
+from backbone.blobs import Blobs
 from backbone.clock import now_ms
 from backbone.ids import new_id
 from backbone.outcomes import OutcomeStore
@@ -21,7 +23,7 @@ from schemas.tiers import Tier
 from streams.compute import ComputePool
 from streams.dispatch import Dispatcher
 from streams.errors import TransientError
-from streams.handlers.port import Handler, Next
+from streams.handlers.port import Followed, Handler, Next, Then
 
 NOW = now_ms() + 3_600_000  # ahead, since what Redis keeps until a deadline goes by its own clock
 
@@ -40,6 +42,7 @@ class Work(BaseModel):
     do: str = "answer"
     times: int = 1
     delay: float = 0
+    note: str = ""
 
 
 class Answer(BaseModel):
@@ -64,6 +67,7 @@ class Worker(Handler[Work, Answer]):
             "time out by itself": TimeoutError("upstream"),
             "cancel itself": asyncio.CancelledError(),
         }
+        self.wrong: tuple[Then, ...] = ()
         self.began = asyncio.Event()
         self.released = asyncio.Event()
 
@@ -72,6 +76,11 @@ class Worker(Handler[Work, Answer]):
         self.began.set()
         if payload.do in self.raises:
             raise self.raises[payload.do]
+        answer = await self._waited(payload, context)
+        return answer or self._answered(payload)
+
+    async def _waited(self, payload, context):
+        """Do what takes time or other parts; None where only the answer is odd."""
         match payload.do:
             case "wait":
                 await asyncio.Event().wait()
@@ -79,26 +88,40 @@ class Worker(Handler[Work, Answer]):
                 await self.released.wait()
             case "report":
                 await context.progress(0.5, "half")
-            case "shout":
-                return Answer(said="x" * 600_000)
-            case "dig":
-                return Answer(said="deep", more=deep(payload.times))
-            case "babble":
-                return Work()
-            case "go on" if payload.times > 1:
-                left = payload.model_copy(update={"times": payload.times - 1})
-                return Next(left, timedelta(seconds=payload.delay))
-            case "go on wrongly":
-                return Next(payload.model_copy(update={"times": "many"}))
             case "ignore its end":
                 with suppress(asyncio.CancelledError):
                     await self.released.wait()
                 await self.released.wait()
-        return Answer(said="done")
+            case "keep":
+                return Answer(said=(await context.blobs.put(b"kept")).ref)
+        return None
+
+    def _answered(self, payload):
+        answer = Answer(said="done")
+        match payload.do:
+            case "shout":
+                answer = Answer(said="x" * 600_000 * payload.times)
+            case "dig":
+                answer = Answer(said="deep", more=deep(payload.times))
+            case "babble":
+                answer = Work()
+            case "go on" if payload.times > 1:
+                left = payload.model_copy(update={"times": payload.times - 1})
+                answer = Next(left, timedelta(seconds=payload.delay))
+            case "go on wrongly":
+                answer = Next(payload.model_copy(update={"times": "many"}))
+            case "ask for more":
+                then = tuple(Then(Worker.kind, {"do": "{{ result.said }}"}) for _ in range(payload.times))
+                answer = Followed(Answer(said=payload.note), then)
+            case "ask wrongly":
+                answer = Followed(Answer(said=""), self.wrong)
+            case "babble and ask":
+                answer = Followed(Work(), ())
+        return answer
 
 
 @asynccontextmanager
-async def dispatcher(redis, *, now=NOW, rate=None, store=None, **more):
+async def dispatcher(redis, *, now=NOW, rate=None, store=None, blobs=None, **more):
     tiers = TierTable(realtime=TierTable().realtime.model_copy(update={"rate": rate}))
     settings = Settings(tiers=tiers, **more)
     worker = Worker(settings)
@@ -116,6 +139,7 @@ async def dispatcher(redis, *, now=NOW, rate=None, store=None, **more):
         store=store or OutcomeStore(redis, settings),
         limiter=RateLimiter(redis, settings),
         compute=pool,
+        blobs=blobs or Blobs(MemoryStore(), most=settings.max_upload_bytes),
         say=say,
         worker="w",
         now=lambda: clock[0],

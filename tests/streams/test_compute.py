@@ -10,8 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from obstore.store import MemoryStore
 from pydantic import BaseModel
 
+from backbone.blobs import Blobs
 from backbone.clock import now_ms
 from backbone.ids import new_id
 from backbone.outcomes import OutcomeStore
@@ -22,10 +24,11 @@ from backbone.stamp import stamp
 from schemas.records import Attempt, Status, Task, Timer
 from schemas.tiers import Tier
 from streams.compute import TASKS, ComputePool, Share
-from streams.dispatch import Dispatcher, problem_of
+from streams.dispatch import Dispatcher
 from streams.errors import HandlerDiedError, HandlerMemoryError, PayloadError, ResultTooLargeError
+from streams.failures import problem_of
 from streams.handlers.port import Handler
-from streams.web_work import Wanted, read
+from streams.web.work import Mode, Source, Wanted, read
 from tests.streams import bombs
 from tests.support import until
 
@@ -145,11 +148,11 @@ async def test_each_end_has_its_error_and_the_next_call_is_served(share, bomb, e
 
 
 async def test_an_error_of_ours_comes_whole_and_tells_where_it_was_raised(share):
-    picks = {"odd": Wanted(None, "no-such-function(//p)", False, None)}
+    picks = {"odd": Wanted(None, "no-such-function(//p)")}
     with pytest.raises(PayloadError) as caught:
-        await share(read, "<p>x", None, "http://example.com/", picks)
+        await share(read, Source("<p>x", "text/html", None, "http://example.com/"), Mode.SELECTORS, picks)
     assert caught.value.field == "selectors.odd"
-    assert "web_extract.py" in caught.value.__notes__[0]
+    assert "selectors.py" in caught.value.__notes__[0]
 
 
 async def test_a_worker_that_dies_with_nothing_to_do_is_replaced(share):
@@ -234,8 +237,9 @@ class Computer(Handler[Load, Done]):
             case "double":
                 return Done(said=str(await context.compute(bombs.double, 21)))
             case "nested":
-                picks = {"i": Wanted(None, bombs.NESTED, False, None)}
-                return Done(said=str(await context.compute(read, bombs.ITALICS, None, "", picks)))
+                picks = {"i": Wanted(None, bombs.NESTED)}
+                source = Source(bombs.ITALICS, "text/html", None, "")
+                return Done(said=str(await context.compute(read, source, Mode.SELECTORS, picks)))
         return Done(said=str(await context.compute(getattr(bombs, payload.do))))
 
 
@@ -256,6 +260,7 @@ async def run(settings, pool):
             store=OutcomeStore(redis, mine),
             limiter=RateLimiter(redis, mine),
             compute=pool,
+            blobs=Blobs(MemoryStore(), most=mine.max_upload_bytes),
             say=say,
             worker="w",
             now=now_ms,

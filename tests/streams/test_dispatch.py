@@ -21,7 +21,7 @@ from schemas.errors import Problem
 from schemas.nesting import MOST_NESTED
 from schemas.records import DeadLetter, Status, Task, TaskEvent, Timer
 from schemas.tiers import Tier
-from streams.errors import PayloadError, TaskError
+from streams.errors import BusyError, PayloadError, TaskError
 from tests.streams.dispatching import NOW, Worker, dispatcher, records, task
 
 
@@ -165,6 +165,21 @@ async def test_whatever_a_handler_raises_can_be_told(redis, raised, code):
         assert len(written) < 10_000
 
 
+@pytest.mark.parametrize(
+    ("asks", "seconds"),
+    [(40, 40), (0.5, 0.5), (0, 0), (None, 0), (-1, 0), (float("nan"), 0), (float("inf"), 86_400), ("soon", 0)],
+)
+async def test_what_says_when_to_come_back_is_tried_then(redis, asks, seconds):
+    async with dispatcher(redis) as (dispatch, worker, *_):
+        worker.raises["raise"] = BusyError("so", retry_after=asks)
+        first = records(await dispatch.run(task(do="raise")))[0]
+    if isinstance(first, Timer):
+        assert first.at >= NOW + seconds * 1000
+        assert first.at <= NOW + max(seconds * 1000 + 500, outcome.backoff(3, 1))
+    else:
+        assert seconds > 3600  # not before its deadline
+
+
 async def test_what_runs_past_its_deadline_has_expired(redis):
     async with dispatcher(redis, handler_timeout=0.05) as (dispatch, worker, _, clock):
         what = task(do="wait")
@@ -203,14 +218,14 @@ async def test_a_drain_leaves_the_task_to_another(redis):
 @pytest.mark.parametrize(
     ("payload", "code"),
     [
-        ({"do": "shout"}, "result.too_large"),
+        ({"do": "shout", "times": 3}, "result.too_large"),
         ({"do": "dig", "times": MOST_NESTED}, "result.too_deep"),
         ({"do": "dig", "times": 300}, "result.invalid"),
         ({"do": "babble"}, "result.invalid"),
     ],
 )
 async def test_a_result_that_no_reader_could_bear_is_a_typed_failure_and_not_tried_again(redis, payload, code):
-    async with dispatcher(redis) as (dispatch, *_):
+    async with dispatcher(redis, max_upload_bytes=2**20) as (dispatch, *_):
         letter, end = records(await dispatch.run(task(**payload)))
         assert (end.status, end.error.code, end.error.field) == (Status.FAILED, code, "result")
         assert isinstance(letter, DeadLetter)

@@ -9,9 +9,10 @@ from redis.backoff import ExponentialBackoff
 
 from backbone.errors import AddressRefusedError, AnswerRefusedError, FetchError
 from backbone.settings import Settings
-from streams.errors import PayloadError
-from streams.fetch import media_type, user_agent
+from streams.errors import PageUnreadableError, PayloadError
 from streams.handlers.web import WebScrape
+from streams.web.fetch import user_agent
+from streams.web.page import media_type
 from tests.contracts.handler import HandlerContract, context, read
 from tests.contracts.web_server import serving
 
@@ -110,6 +111,54 @@ class TestWebScrape(HandlerContract):
         result = await scrape(web.url("/page"), mode="article", selectors={"heading": "h1"})
         assert result.text
         assert result.data is None
+
+    async def test_the_other_modes(self, scrape, web):
+        links = await scrape(web.url("/page"), mode="links")
+        assert [(link.url, link.text, link.rel) for link in links.links] == [
+            (web.url("/"), "Home", []),
+            (web.url("/about"), "About us", ["nofollow"]),
+        ]
+        metadata = await scrape(web.url("/page"), mode="metadata")
+        assert metadata.metadata.meta == {"author": "Ada Fisher"}
+        table = web.says("/table", b"<table><tr><td>1<td>2</table>")
+        assert (await scrape(table, mode="tables")).tables[0].rows == [["1", "2"]]
+        rss = b"<rss version='2.0'><channel><title>Log</title><item><link>/1</link></item></channel></rss>"
+        feed = await scrape(web.says("/feed", rss, "Content-Type: application/rss+xml"), mode="feed")
+        assert (feed.title, feed.feed.items[0].url) == ("Log", web.url("/1"))
+        with pytest.raises(PageUnreadableError):
+            await scrape(web.url("/page"), mode="feed")
+
+    async def test_raw_is_the_source_and_of_what_is_no_text_a_blob_of_its_bytes(self, handler, scrape, web):
+        assert (await scrape(web.url("/page"), mode="raw")).text == PAGE
+        image = web.says("/raw", b"\x89PNG", "Content-Type: image/png")
+        theirs = context()
+        result = await handler.run(read(handler, {"url": image, "mode": "raw"}), theirs)
+        assert (result.text, result.content_type) == (None, "image/png")
+        assert await theirs.blobs.get(result.body_ref) == b"\x89PNG"
+
+    async def test_selectors_within_selectors(self, scrape, web):
+        picks = {
+            "tags": {
+                "css": "li.tag",
+                "each": {"name": {"xpath": "."}, "page": {"css": "a", "attr": "href", "url": True}},
+            }
+        }
+        result = await scrape(web.url("/page"), selectors=picks)
+        assert result.data == {"tags": [{"name": "sea", "page": None}, {"name": "weather", "page": None}]}
+
+    async def test_there_are_only_so_many_selectors_and_levels_of_them(self, scrape, web):
+        deep = {"x": "b"}
+        for _ in range(4):
+            deep = {"x": {"css": "b", "each": deep}}
+        many = {f"n{n}": {"css": "b", "each": {f"m{m}": "i" for m in range(99)}} for n in range(6)}
+        for picks in (deep, many):
+            with pytest.raises(PayloadError, match="at most"):
+                await scrape(web.url("/page"), selectors=picks)
+
+    async def test_a_selector_with_others_takes_no_attribute_itself(self, scrape, web):
+        with pytest.raises(PayloadError, match="each") as caught:
+            await scrape(web.url("/page"), selectors={"x": {"css": "b", "attr": "id", "each": {"y": "i"}}})
+        assert caught.value.field == "selectors.x"
 
     async def test_selectors_mode_needs_selectors(self, scrape, web):
         with pytest.raises(PayloadError, match="needs selectors"):
