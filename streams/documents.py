@@ -43,7 +43,8 @@ def parse(model: type[BaseModel], payload: bytes) -> BaseModel:
         return model.model_validate_json(payload)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise PayloadError(first["msg"], field=".".join(str(part) for part in first["loc"])) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise PayloadError(message, field=".".join(str(part) for part in first["loc"])) from None
 
 
 def write(made: object, model: type[BaseModel], largest: int) -> bytes:

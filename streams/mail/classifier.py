@@ -16,6 +16,7 @@ from streams.mail.descriptions import CATEGORY_DESCRIPTIONS, URGENCY_DESCRIPTION
 from streams.mail.evidence import Evidence, for_categories, for_urgency
 from streams.mail.head import OwnerHead
 from streams.mail.model import MailModel
+from streams.mail.place import place
 from streams.mail.reading import passage
 from streams.mail.reasons import Reason, nearest_phrases, strongest
 from streams.mail.spam import SpamHead
@@ -96,13 +97,10 @@ class Classifier:
         """
         return [self._verdict(mail, labels, head or OwnerHead()) for mail in mails]
 
-    def vector(self, mail: Mail) -> Floats:
-        """Return the mail's place among others, unit length, float32 [384]."""
-        return self._model.embed(passage(mail))
-
     def _verdict(self, mail: Mail, labels: Mapping[str, str] | None, head: OwnerHead) -> Verdict:
         encoded = self._model.encode(passage(mail))
-        taught = encoded.vector[None]
+        here = place(encoded)
+        taught = here[None]
         judged = self._spam.judge(mail, encoded.vector, float(head.spam_logits(taught)[0]))
         described = {name: (text,) for name, text in labels.items()} if labels else CATEGORY_DESCRIPTIONS
         categories, why_category = self._shares(
@@ -120,7 +118,7 @@ class Classifier:
             spam=judged.probability,
             is_spam=judged.is_spam,
             reasons={"category": why_category, "urgency": why_urgency, "spam": judged.reasons},
-            vector=encoded.vector,
+            vector=here,
         )
 
     def _shares(

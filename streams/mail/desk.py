@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from backbone.versions import Versions
 from streams.mail.classifier import Classifier
-from streams.mail.head import OwnerHead
 from streams.mail.heads import Heads
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from backbone.settings import Settings
     from streams.mail.classifier import Verdict
-    from streams.mail.head import Correction
+    from streams.mail.head import Correction, OwnerHead
     from streams.mail.heads import Held
     from streams.mail.message import Mail
 
@@ -76,8 +75,7 @@ class Desk:
         Raises:
             BlobStoreError: the store did not answer; whether it was done is not known.
         """
-        _, after = await self._heads.change(owner, lambda _: OwnerHead())
-        return after
+        return await self._heads.forget(owner)
 
     def close(self) -> None:
         """End the thread, after the mail that it has."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backbone.errors import VersionTakenError
+from backbone.versions import KEPT
 from streams.errors import HeadError
 from streams.mail.head import OwnerHead
 
@@ -80,9 +81,22 @@ class Heads:
         Raises:
             BlobStoreError: the store did not answer; whether it was written is not known.
         """
+        return await self._change(owner, change, 1)
+
+    async def forget(self, owner: str) -> Held:
+        """Write a head that was taught nothing, and return it; the store keeps no version from before it.
+
+        Raises:
+            BlobStoreError: the store did not answer; whether it was done is not known.
+        """
+        # So far ahead, the store drops them all as old, and those that others are just now writing from one of them.
+        _, after = await self._change(owner, lambda _: OwnerHead(), 2 * KEPT)
+        return after
+
+    async def _change(self, owner: str, change: Callable[[Held], OwnerHead], ahead: int) -> tuple[Held, Held]:
         while True:
             before = await self.of(owner)
-            after = Held(before.version + 1, change(before))
+            after = Held(before.version + ahead, change(before))
             try:
                 await self._versions.add(owner, NAME, after.version, after.head.to_bytes())
             except VersionTakenError:

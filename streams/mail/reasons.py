@@ -40,8 +40,11 @@ class Reason:
 
 
 def strongest(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    """Return the few that did most for the label, the strongest first."""
-    told = (Reason(reason.phrase, round(reason.weight, 2)) for reason in reasons if reason.weight >= _LEAST)
+    """Return the few that did most for the label, the strongest first, each phrase once with all that it did."""
+    sums: dict[str, float] = {}
+    for reason in reasons:
+        sums[reason.phrase] = sums.get(reason.phrase, 0.0) + reason.weight
+    told = (Reason(phrase, round(weight, 2)) for phrase, weight in sums.items() if weight >= _LEAST)
     return tuple(sorted(told, key=lambda reason: (-reason.weight, reason.phrase))[:MOST])
 
 

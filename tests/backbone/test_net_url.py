@@ -86,7 +86,7 @@ def spellings(address: int):
         )
     )
     v6 = st.one_of(inside_v6.map(str), inside_v6.map(lambda ip: ip.exploded), inside_v6.map(lambda ip: f"{ip}%25lo"))
-    wide = dotted.map(lambda text: text.translate(str.maketrans("0123456789.", "０１２３４５６７８９。")))  # noqa: RUF001
+    wide = dotted.map(lambda text: text.translate(str.maketrans("0123456789.", "０１２３４５６７８９。")))
     escaped = dotted.map(lambda text: "".join(f"%{ord(letter):02x}" for letter in text))
     return st.one_of(whole, dotted, short, v6.map("[{}]".format), wide, escaped)
 
@@ -159,7 +159,7 @@ ODD = [
         "http://example.com:+80/",
         "http://example.com: 80/",
         "http://example.com:8_0",
-        "http://example.com:８０?q",  # noqa: RUF001
+        "http://example.com:８０?q",
         "//[2606:2800:21f::1]:8_0#a",
         "http://exa*mple.com/",
     ),

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - letters of other scripts are what is read here
 from __future__ import annotations
 
 import codecs

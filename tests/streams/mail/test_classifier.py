@@ -129,7 +129,7 @@ def test_one_own_label_is_all_there_is(classifier):
 @pytest.mark.parametrize("wrong", ["security", "travel", "newsletter"])
 def test_a_correction_turns_mails_like_it_at_once_and_leaves_others(classifier, wrong):
     before = classifier.classify(MAILS)
-    taught = OwnerHead().taught(classifier.vector(MAILS[0]), Correction(category=wrong, urgency="high", spam=True))
+    taught = OwnerHead().taught(before[0].vector, Correction(category=wrong, urgency="high", spam=True))
     after = classifier.classify(MAILS, head=taught)
     for place in (0, 2):
         assert (after[place].category, after[place].urgency, after[place].is_spam) == (wrong, "high", True)
@@ -139,14 +139,38 @@ def test_a_correction_turns_mails_like_it_at_once_and_leaves_others(classifier, 
 
 def test_what_is_surely_spam_or_surely_none_is_turned_by_one_correction(classifier):
     for one, spam in ((LOTTERY, False), (MAILS[1], True)):
-        assert classifier.classify([one])[0].is_spam is not spam
-        taught = OwnerHead().taught(classifier.vector(one), Correction(spam=spam))
+        before = classifier.classify([one])[0]
+        assert before.is_spam is not spam
+        taught = OwnerHead().taught(before.vector, Correction(spam=spam))
         assert classifier.classify([one], head=taught)[0].is_spam is spam
 
 
-def test_the_vector_that_is_taught_by_is_the_verdict_s(classifier):
-    for one in MAILS:
-        np.testing.assert_array_equal(classifier.vector(one), classifier.classify([one])[0].vector)
+UNRELATED = [
+    ("Συνάντηση", "Η εβδομαδιαία συνάντηση μεταφέρεται από τη Δευτέρα στην Τρίτη. Στείλτε την αναφορά σας νωρίτερα."),
+    ("Γενέθλια", "Το Σάββατο γιορτάζουμε τα γενέθλια του Νίκου στο σπίτι, έλα με τα παιδιά. Η μαμά θα μαγειρέψει."),
+    ("बैठक", "सोमवार की साप्ताहिक बैठक अब मंगलवार को दोपहर दो बजे होगी। कृपया अपनी रिपोर्ट उससे पहले भेज दें।"),
+    ("निमंत्रण", "कैसे हो दोस्त? शनिवार को घर पर जन्मदिन की पार्टी है, बच्चों को लेकर ज़रूर आना।"),
+    ("ประชุม", "พรุ่งนี้มีประชุมเวลาสิบโมง กรุณามาตรงเวลา"),
+    ("สุขสันต์วันเกิด", "ขอให้มีความสุขมากๆ นะ เจอกันวันเสาร์"),
+    ("😀😀", "🎉🎉🎉"),
+]
+
+
+@pytest.mark.parametrize("subject", [subject for subject, _ in UNRELATED])
+def test_a_correction_turns_no_unrelated_mail_of_a_script_that_the_encoder_hardly_knows(classifier, subject):
+    mails = {subject: mail(subject, text) for subject, text in UNRELATED}
+    again = mail(f"Re: {subject}", dict(UNRELATED)[subject])
+    before = classifier.classify(list(mails.values()))
+    vector = before[list(mails).index(subject)].vector
+    head = OwnerHead().taught(vector, Correction(category="security", urgency="high", spam=True))
+    after = dict(zip(mails, classifier.classify(list(mails.values()), head=head), strict=True))
+    turned = classifier.classify([again], head=head)[0] if len(subject) > 2 else after[subject]
+    assert [(one.category, one.urgency, one.is_spam) for one in (after.pop(subject), turned)] == 2 * [
+        ("security", "high", True)
+    ]
+    assert [told(one) for one in after.values()] == [
+        told(one) for name, one in zip(mails, before, strict=True) if name != subject
+    ]
 
 
 def test_a_mail_of_nothing_has_a_verdict(classifier):
@@ -189,16 +213,16 @@ def written(row: dict[str, object]) -> Mail:
 
 
 def test_the_mails_that_the_labels_were_developed_with_stay_right(classifier):
-    """A floor against regressions: 95 % of the categories, 51 to 57 % of the urgencies and 74 to 86 % of the verdicts on
-    good mail were right when it was written. That is no measure of accuracy: descriptions and phrases were made with
-    these mails in view, so that they say nothing of mails that nobody has seen."""
+    """A floor against regressions: when it was written all categories were right, 85 % of the urgencies, no good mail was
+    called spam and three of the five spam mails were. That is no measure of accuracy: descriptions and phrases were made
+    with these mails in view, so that they say nothing of mails that nobody has seen."""
     verdicts = classifier.classify([written(row) for row in DEVELOPMENT])
     pairs = list(zip(DEVELOPMENT, verdicts, strict=True))
     ham = [(row, verdict) for row, verdict in pairs if not row.get("spam")]
-    category = np.mean([row["category"] == verdict.category for row, verdict in ham])
-    urgency = np.mean([row["urgency"] == verdict.urgency for row, verdict in pairs])
+    spam = [verdict for row, verdict in pairs if row.get("spam")]
     assert (len(pairs), len(ham)) == (47, 42)
-    assert category >= 0.9
-    assert urgency >= 0.45
-    assert np.mean([verdict.is_spam for _, verdict in ham]) <= 0.3
-    assert np.mean([verdict.is_spam for row, verdict in pairs if row.get("spam")]) >= 0.8
+    assert np.mean([row["category"] == verdict.category for row, verdict in ham]) >= 0.9
+    assert np.mean([row["urgency"] == verdict.urgency for row, verdict in pairs]) >= 0.75
+    assert np.mean([verdict.is_spam for _, verdict in ham]) <= 0.03
+    assert np.mean([verdict.is_spam for verdict in spam]) >= 0.6
+    assert min(verdict.spam for verdict in spam) > np.quantile([verdict.spam for _, verdict in ham], 0.95)

@@ -127,13 +127,13 @@ async def test_what_can_t_be_read_is_named_by_both_and_forgotten_on_demand(corre
     with pytest.raises(HeadError, match="forget"):
         await correct(raw=CLUB, category="security")
     forgot = await correct(forget=True)
-    assert (forgot.version, forgot.corrections, forgot.after) == (3, 0, None)
+    assert (forgot.corrections, forgot.after) == (0, None)
     assert (await classify(raw=CLUB)).head_error is None
-    assert (await correct(raw=CLUB, category="security")).version == 4
+    assert (await correct(raw=CLUB, category="security")).version == forgot.version + 1
 
 
 async def test_forget_stands_alone_and_a_mail_by_ref_must_be_there(correct):
-    with pytest.raises(PayloadError, match="stands alone"):
+    with pytest.raises(PayloadError, match=r"^`forget` stands alone"):
         await correct(forget=True, raw=CLUB)
     with pytest.raises(BlobMissingError):
         await correct(raw_ref="blob:sha256:" + "0" * 64, spam=True)

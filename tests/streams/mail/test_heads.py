@@ -11,7 +11,7 @@ from backbone.errors import BlobStoreError
 from backbone.settings import Settings
 from backbone.versions import Versions
 from streams.errors import HeadError
-from streams.mail.head import WIDTH, Correction, OwnerHead
+from streams.mail.head import WIDTH, Correction
 from streams.mail.heads import NAME, REMEMBERED, Heads
 
 
@@ -79,9 +79,38 @@ async def test_a_broken_head_is_named_taught_no_more_and_forgotten_on_demand(ver
     assert "version 2" in held.error
     with pytest.raises(HeadError, match="forget"):
         await heads.change("ada", teaching(2, spam=True))
-    _, after = await heads.change("ada", lambda _: OwnerHead())
-    assert (after.version, after.error) == (3, None)
-    assert (await heads.change("ada", teaching(2, spam=True)))[1].version == 4
+    forgot = await heads.forget("ada")
+    assert (len(forgot.head), forgot.error) == (0, None)
+    _, after = await heads.change("ada", teaching(2, spam=True))
+    assert (after.version, len(after.head)) == (forgot.version + 1, 1)
+
+
+async def test_what_was_forgotten_is_in_no_file(tmp_path, versions):
+    heads = Heads(versions)
+    for number in range(3):
+        await heads.change("ada", teaching(number, category="work"))
+    await heads.change("ben", teaching(1, category="work"))
+    slow, forgotten = asyncio.Event(), asyncio.Event()
+
+    class Slow(Versions):
+        """One who is stopped between reading the head and writing the next one."""
+
+        async def newest(self, owner, name):
+            number = await super().newest(owner, name)
+            slow.set()
+            await forgotten.wait()
+            return number
+
+    late = Heads(Slow.of(Settings(home=tmp_path)))
+    correcting = asyncio.create_task(late.change("ada", teaching(9, category="travel")))
+    await slow.wait()
+    forgot = await heads.forget("ada")
+    forgotten.set()
+    _, after = await correcting
+    assert (after.version, after.head.names) == (forgot.version + 1, ("travel",))
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(files) == 3
+    assert sum(b"work" in file.read_bytes() for file in files) == 1
 
 
 async def test_what_the_change_refuses_writes_nothing(versions):

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - letters of other scripts are what is read here
 """Headers: encoded words, charsets, addresses, dates, and what tries to get past them."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - letters of other scripts are what is read here
 """What lies in other wrappings than MIME: forwards, winmail.dat, signatures, invitations, reports."""
 
 from __future__ import annotations
