@@ -8,7 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip
 LOCK_ARGS := --universal --python-version 3.11 --generate-hashes --no-header --quiet --no-emit-index-url
-PACKAGES := backbone barnabas connectors inference_worker schemas streams
+# Tests mostly wait for servers: files run side by side, each worker with servers of its own (WORKERS=0: one by one).
+WORKERS ?= 2
+SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile
 
 .PHONY: help install run check lint test test-all chaos lock clean
 
@@ -41,10 +43,10 @@ lint: install
 	@$(BIN)/mypy
 
 check: lint  ## The fast checks: style, types, walls between rooms, tests that need no broker and no patience
-	@$(BIN)/pytest -q -m "not stack and not slow and not long" --hypothesis-profile few --timeout 60
+	@$(BIN)/pytest -q -m "not stack and not slow and not long" --hypothesis-profile few --timeout 60 $(SIDE_BY_SIDE)
 
 test: lint  ## Everything that gates a change, on a real Kafka and Valkey
-	@$(BIN)/pytest -m "not long"
+	@$(BIN)/pytest -m "not long" $(SIDE_BY_SIDE)
 
 test-all: lint  ## And what takes long
 	@$(BIN)/pytest

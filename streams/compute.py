@@ -125,16 +125,21 @@ class _Worker:
             raise
         except ProcessExpired as error:
             self.kill()
-            if error.exitcode == _OUT_OF_MEMORY:
-                raise HandlerMemoryError(f"it wanted more than the {self.memory >> 20} MiB that it may have") from None
-            raise HandlerDiedError(f"the process that did it ended with status {error.exitcode}") from None
+            raise self._death(error.exitcode) from None
         except BrokenProcessPool:
+            # Its process died before pebble heard that it began, and none was put in its place.
+            made = self._context.made if self._context else None
             self.kill()
-            raise HandlerDiedError from None
+            raise self._death(made.exitcode if made else None) from None
         result, raised = pickle.loads(answer)  # noqa: S301 - our own process wrote it
         if raised is not None:
             raise raised
         return result
+
+    def _death(self, status: int | None) -> HandlerMemoryError | HandlerDiedError:
+        if status == _OUT_OF_MEMORY:
+            return HandlerMemoryError(f"it wanted more than the {self.memory >> 20} MiB that it may have")
+        return HandlerDiedError(f"the process that did it ended with status {status}")
 
     def _opened(self) -> ProcessPool:
         if self._pool is not None and not self._pool.active:

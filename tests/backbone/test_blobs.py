@@ -316,6 +316,7 @@ class TestFolder:
         assert sweep(tmp_path / "none", 1e9, timedelta(days=1)) == 0
 
 
+@pytest.mark.slow
 def test_a_large_upload_takes_little_memory(folder):
     """200 MiB go through a child whose address space has room for a small part of that."""
     child = (
@@ -351,6 +352,7 @@ def test_an_odd_place_is_refused(url):
         Settings(blob_url=url)
 
 
+@pytest.mark.slow
 async def test_an_s3_that_is_away_is_a_typed_error(tmp_path):
     away = Settings(
         home=tmp_path, blob_url="s3://bucket/x", blob_endpoint="http://127.0.0.1:1", blob_region="us-east-1",

@@ -85,6 +85,7 @@ async def test_answers_that_are_broken_off_use_no_connection_up(connector, web):
     [[("x", "y" * 200_000)], [(f"x-{number}", "y" * 60) for number in range(1200)], [("x", "y" * 4000)] * 5000],
     ids=["one", "many", "repeated, packed a thousandfold"],
 )
+@pytest.mark.slow
 async def test_headers_are_bounded(connector, web, headers):
     web.replies["/"] = says(b"", *headers)
     with pytest.raises(AnswerRefusedError, match="headers are longer") as caught:
@@ -135,6 +136,7 @@ def _longer_than_it_says(connection, stream):
         "shorter than it says",
     ],
 )
+@pytest.mark.slow
 async def test_what_goes_wrong_is_a_typed_error_and_the_next_request_is_answered(connector, web, reply):
     web.replies["/wrong"] = reply
     with pytest.raises(FetchError) as caught:

@@ -199,6 +199,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_benchmark_that_is_killed_leaves_no_worker_behind(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", BENCHMARK, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True

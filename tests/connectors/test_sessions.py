@@ -226,6 +226,7 @@ def test_an_answer_may_be_nothing_but_what_its_end_brings():
         assert (client.text, len(client.ends)) == ("so", 1)
 
 
+@pytest.mark.slow
 def test_a_record_that_can_not_be_told_disturbs_no_other():
     sessions = fresh()
     client = watching(sessions)

@@ -218,6 +218,7 @@ class TestWebScrape(HandlerContract):
     @pytest.mark.parametrize(
         "body", [b"", b"\0\0\0", b"<", b"<html><p>unclosed <b>bold", b"plain words", b"<a>" * 50_000]
     )
+    @pytest.mark.slow
     async def test_broken_pages_are_read_as_far_as_they_go(self, scrape, web, body):
         url = web.says("/broken", body)
         assert (await scrape(url)).status == 200
@@ -250,6 +251,7 @@ class TestWebScrape(HandlerContract):
         with pytest.raises(AnswerRefusedError, match="longer than"):
             await scrape(web.says("/bomb", bomb, "Content-Type: text/html\r\nContent-Encoding: gzip"))
 
+    @pytest.mark.slow
     async def test_an_endless_answer_ends_at_the_time_that_was_given(self, scrape, web):
         async def drip(writer):
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>")

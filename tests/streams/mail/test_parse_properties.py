@@ -99,6 +99,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("raw", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.slow
 def test_a_mail_takes_no_more_memory_than_its_length_warrants(raw):
     tracemalloc.start()
     try:

@@ -134,6 +134,7 @@ class TestWinmail:
         ],
         ids=["rtf", "html"],
     )
+    @pytest.mark.slow
     def test_what_says_nothing_is_not_read_again_and_again(self, hidden):
         data = winmail(*[attribute(1, 0x9003, props(hidden))] * 3)
         part = b"--b\nContent-Type: application/ms-tnef\nContent-Transfer-Encoding: base64\n\n" + base64.encodebytes(

@@ -124,6 +124,7 @@ def test_space_before_the_declaration_and_halves_of_characters_do_not_break_it()
 
 
 @pytest.mark.parametrize("before", ["", "<!-- a -->", "<!-- <rss -->", "\n"])
+@pytest.mark.slow
 def test_entities_of_its_own_do_not_grow_and_name_no_files(before, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("the secret")

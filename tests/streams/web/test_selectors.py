@@ -158,6 +158,7 @@ def test_regular_expressions_are_not_there_even_by_their_full_name():
 
 
 class TestHostilePages:
+    @pytest.mark.slow
     def test_there_are_only_so_many_values(self):
         page = "<p>" * (MOST_VALUES // 2)
         picks = {"first": css("p", all=True), "then": css("p", each={"b": css("b"), "p": xpath(".")}), "one": css("p")}
