@@ -55,7 +55,6 @@ _ASCII = bytes(range(0x20, 0x7F)).replace(b"\\", b"") + rb" \u0041 +AEE- ~{VP~} 
 
 # What is labelled as the one is often its superset (WHATWG Encoding, section 4.2).
 _READ_AS = {
-    "ascii": "cp1252",
     "big5": "big5hkscs",
     "euc_kr": "cp949",
     "gb2312": "gb18030",

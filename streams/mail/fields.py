@@ -53,6 +53,10 @@ class Head(NamedTuple):
         """Return the value of the first field of a name, or nothing."""
         return next((value for key, value in self.fields if key == name), b"")
 
+    def each(self, name: str) -> list[bytes]:
+        """Return the values of all fields of a name."""
+        return [value for key, value in self.fields if key == name]
+
     def count(self, name: str) -> int:
         """Return how many fields have a name."""
         return sum(key == name for key, _ in self.fields)

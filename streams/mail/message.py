@@ -88,7 +88,7 @@ class Mail:
         attachments: the files that came with it.
         mended: what was wrong with its form, in words.
         suspicious: what looks made to deceive, in words.
-        senders: the addresses in `From`; more than one is rare and suspicious.
+        senders: the addresses in `From`, in each where it stands twice; more than one is rare and suspicious.
         to: the addresses in `To`.
         cc: the addresses in `Cc`.
         headers: the first headers (name in lower case, decoded value), in their order.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from streams.errors import PayloadError
 from streams.mail.addresses import addresses, suspect_senders
-from streams.mail.bounds import MAX_BYTES, MAX_HEADER, MAX_HEADERS, MAX_TEXT, Findings
+from streams.mail.bounds import MAX_ADDRESSES, MAX_BYTES, MAX_HEADER, MAX_HEADERS, MAX_TEXT, Findings
 from streams.mail.forwards import inline
 from streams.mail.message import Mail
 from streams.mail.mime import split
@@ -50,7 +50,10 @@ def parse(raw: bytes, field: str = "raw") -> Mail:
     reader = Reader(findings)
     text = clean(reader.read(root))[:MAX_TEXT]
     charset = charset_of(root)
-    senders = addresses(head.first("from"), findings, "header from", charset)
+    # Of two such fields a reader sees one, and a server may have vouched for the other.
+    senders = tuple(
+        sender for value in head.each("from") for sender in addresses(value, findings, "header from", charset)
+    )[:MAX_ADDRESSES]
     suspect_senders(senders, findings)
     html = reader.html()
     if html.disguised:

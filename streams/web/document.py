@@ -16,7 +16,6 @@ _XML = re.compile(r"(text|application)/xml|application/(?!xhtml\+)[\w.-]+\+xml",
 _BREAKS = re.compile(r"<br\s*/?>|</(?:p|div|li|h[1-6]|tr|dd|dt|blockquote|pre|section|article)\s*>", re.IGNORECASE)
 
 # U+D800 to U+DFFF, in hexadecimal and decimal.
-# U+D800 to U+DFFF, in hexadecimal and decimal.
 _HALF = re.compile(
     r"&(?:amp;)?#(?:[xX]0*[dD][89a-fA-F][\da-fA-F]{2}|0*5(?:529[6-9]|5[3-9]\d\d|6\d{3}|7[0-2]\d\d|73[0-3]\d|734[0-3]));"
 )

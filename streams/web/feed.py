@@ -9,6 +9,7 @@ import io
 import json
 import re
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import lxml.etree
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from time import struct_time
 
+    from streams.web.document import Document
 
 MOST_ITEMS = 1_000
 _MOST_ATTACHED = 50
@@ -85,15 +87,16 @@ def _of_xml(source: str, language: str | None, url: str) -> tuple[dict[str, Any]
         "home_page_url": _address(about.get("link")),
         "description": _plain(about.get("subtitle")),
         "language": about.get("language") or None,
-        "items": _bounded(entries, _entry, notes),
+        "items": _bounded(entries, partial(_entry, base=parse("", "text/html", url)), notes),
     }
     return result, notes
 
 
-def _entry(entry: Any) -> dict[str, Any]:
+def _entry(entry: Any, base: Document) -> dict[str, Any]:
     contents = [each.get("value") or "" for each in entry.get("content", ())]
     html = next(filter(None, contents), None) or entry.get("summary") or None
     summary = entry.get("summary") if any(contents) else None
+    summary = None if summary == html else summary  # where a feed has none, feedparser takes the content
     return {
         "id": entry.get("id") or entry.get("link") or None,
         "url": _address(entry.get("link")),
@@ -109,7 +112,7 @@ def _entry(entry: Any) -> dict[str, Any]:
         "attachments": [
             {"url": href, "mime_type": each.get("type") or None}
             for each in entry.get("enclosures", ())[:_MOST_ATTACHED]
-            if (href := _address(each.get("href")))
+            if (href := _address(base.absolute(each.get("href"))))  # of RSS, feedparser leaves it as it is
         ],
     }
 

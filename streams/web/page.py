@@ -85,7 +85,7 @@ def page_of(answer: Answer, url: str, *, from_cache: bool, binary: bool = False)
     content_type, declared = media_type(answer.headers.get("content-type", "text/html"))
     headers = {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
     charset = text = ""
-    if _TEXTUAL.fullmatch(content_type):
+    if is_text(content_type):
         decoded = decode(answer.body, (declared, _declared_in(answer.body)))
         charset, text = decoded.charset, decoded.text
     elif not binary:
@@ -114,6 +114,11 @@ def _declared_in(body: bytes) -> str | None:
         return None
     charset = found[1].decode("ascii")
     return "utf-8" if _WIDE.match(charset) else charset
+
+
+def is_text(content_type: str) -> bool:
+    """Whether what has this type can be read as text."""
+    return _TEXTUAL.fullmatch(content_type) is not None
 
 
 def media_type(header: str) -> tuple[str, str | None]:

@@ -7,6 +7,7 @@ it shows what is waited for. Whatever the browser asks meanwhile, such as what t
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -16,12 +17,12 @@ from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from backbone.errors import AddressRefusedError, AnswerRefusedError, FetchError
-from backbone.net import Answer
+from backbone.net import REDIRECTS, Answer
 from backbone.net_url import target
 from schemas.errors import BarnabasError
 from streams.errors import PageUnreadableError, PayloadError, TransientError
 from streams.web.browser_memory import MOST_MEMORY
-from streams.web.page import media_type
+from streams.web.page import is_text, media_type
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -92,6 +93,7 @@ class Visit:
         self._frame = ""
         self._requests = 0
         self._response: Response | None = None
+        self._source: tuple[str, bytes] | None = None
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -146,7 +148,8 @@ class Visit:
         self._frame = (await self._control.send("Page.getFrameTree"))["frameTree"]["frame"]["id"]
         self._control.on("Fetch.requestPaused", lambda event: self._soon(self._on_paused(event)))
         patterns = [{"resourceType": kind} for kind in ("Document", *_UNSEEN)]
-        await self._control.send("Fetch.enable", {"patterns": patterns})
+        answered = {"resourceType": "Document", "requestStage": "Response"}
+        await self._control.send("Fetch.enable", {"patterns": [*patterns, answered]})
 
     async def _settled(self, until: float) -> None:
         if self._wait_for:
@@ -177,7 +180,9 @@ class Visit:
         if kind == _PDF:  # what Chromium has of it is the document of its viewer
             raise AnswerRefusedError("it is a PDF: ask for it without `rendered`", field="url")
         if kind not in _HTML:
-            return Answer(response.url, response.status, headers, await response.body())
+            url, source = self._source or ("", b"")
+            body = source if url == response.url else await response.body()
+            return Answer(response.url, response.status, headers, body)
         # Where the page's own scripts run, it could say that its document is another.
         world = await self._control.send("Page.createIsolatedWorld", {"frameId": self._frame, "worldName": "reading"})
         found = await self._control.send(
@@ -200,7 +205,9 @@ class Visit:
         if event["resourceType"] in _UNSEEN:
             await self._control.send("Fetch.failRequest", {**which, "errorReason": "BlockedByClient"})
             return
-        if event["frameId"] == self._frame:
+        if "responseStatusCode" in event:
+            await self._keep_source(event)
+        elif event["frameId"] == self._frame and "responseErrorReason" not in event:
             try:
                 await self._gate.through(target(event["request"]["url"]))
             except BarnabasError as error:
@@ -208,6 +215,18 @@ class Visit:
                 await self._control.send("Fetch.failRequest", {**which, "errorReason": "AccessDenied"})
                 return
         await self._control.send("Fetch.continueRequest", which)
+
+    async def _keep_source(self, event: dict[str, Any]) -> None:
+        """Keep the bytes of a text that is no HTML: later, Chromium has it as text alone, in a charset that it guessed."""
+        headers = httpx.Headers([(one["name"], one["value"]) for one in event.get("responseHeaders", ())])
+        kind = media_type(headers.get("content-type", "text/html"))[0]
+        redirects = event["responseStatusCode"] in REDIRECTS
+        if event["frameId"] != self._frame or redirects or kind in _HTML or not is_text(kind):
+            return
+        with suppress(PlaywrightError):
+            found = await self._control.send("Fetch.getResponseBody", {"requestId": event["requestId"]})
+            body = base64.b64decode(found["body"]) if found["base64Encoded"] else found["body"].encode()
+            self._source = event["request"]["url"], body
 
     def _on_response(self, response: Response) -> None:
         if response.request.is_navigation_request() and response.frame == self._page.main_frame:

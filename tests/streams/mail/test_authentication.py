@@ -69,6 +69,14 @@ def test_two_senders_are_never_vouched_for():
     assert not verdict(passed, sender="")
 
 
+@pytest.mark.parametrize("more", ["From: eve@evil.example\r\n", "From: eve@example.com\r\n", "From: Eve <a@b>,\r\n"])
+def test_a_from_that_stands_twice_is_never_vouched_for(more):
+    """A mail that was signed and sent anew, with another `From` above: readers show that one, and DKIM still passes."""
+    passed = "mx.example.com; dkim=pass header.d=example.com; dmarc=pass header.from=example.com"
+    assert not verdict(passed, more=more)
+    assert not verdict(passed, sender=f"ines@example.com\r\n{more.strip()}")
+
+
 def test_a_header_that_is_too_long_to_be_read_whole_vouches_for_nothing():
     start, end = "mx.example.com; x=", "; dkim=pass header.d=example.com.evil.example"
     cut = MAX_HEADER - len(start) - len("; dkim=pass header.d=example.com")

@@ -102,6 +102,20 @@ def test_a_broken_feed_is_read_as_far_as_it_goes_and_says_so():
     assert "broken" in result.notes[0]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        RSS.replace("<description>Short</description>", "").replace("https://lighthouse.example/fog.mp3", "/fog.mp3"),
+        ATOM.replace("<summary>Short</summary>", "").replace("https://lighthouse.example/fog.mp3", "/fog.mp3"),
+        JSON_FEED.replace(', "summary": "Short"', "").replace("https://lighthouse.example/fog.mp3", "/fog.mp3"),
+    ],
+)
+def test_the_content_is_no_summary_and_a_file_may_be_named_from_the_feed_on(text):
+    (item,) = read(text).feed.items
+    assert (item.summary, item.content_text) == (None, "All day.\nAll night.")
+    assert [each.url for each in item.attachments] == ["https://lighthouse.example/fog.mp3"]
+
+
 def test_dates_that_are_none_are_left_out():
     items = "".join(f"<item><pubDate>{date}</pubDate></item>" for date in ("yesterday", "99 Zzz 2026", ""))
     assert [item.date_published for item in read(f"<rss version='2.0'><channel>{items}").feed.items] == [None] * 3

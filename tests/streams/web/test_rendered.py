@@ -175,6 +175,21 @@ class TestReads:
         page = await renderer.page(web.says("/", b'{"a": 1}', "Content-Type: application/json"), LONG)
         assert (page.text, page.content_type) == ('{"a": 1}', "application/json")
 
+    @pytest.mark.parametrize(
+        ("body", "content_type"),
+        [
+            ("<feed>grüß</feed>".encode(), "application/atom+xml"),
+            ("<?xml version='1.0' encoding='windows-1251'?><a>Привет, мир</a>".encode("cp1251"), "text/xml"),
+            ("Привет, мир".encode(), "text/plain"),
+            ('{"a": "grüß"}'.encode(), "application/json"),
+            (bytes(range(256)), "image/png"),
+        ],
+    )
+    async def test_what_is_no_html_has_the_bytes_that_it_came_with(self, renderer, web, body, content_type):
+        web.says("/data", body, f"Content-Type: {content_type}")
+        page = await renderer.page(web.redirects("/", "/data"), LONG, binary=True)
+        assert (page.body, page.final_url) == (body, web.url("/data"))
+
     @pytest.mark.parametrize("status", ["204 No Content", "404 Not Found"])
     async def test_an_answer_without_content(self, renderer, web, status):
         web.replies["/empty"] = reply(status=status, length=0)
