@@ -49,7 +49,7 @@ def beside(settings: Settings, home: Path, *services: str, **more: Any) -> Local
     return LocalStack(theirs, only=services)
 
 
-async def until(condition: Callable[[], Awaitable[Any]], limit: float = 20) -> None:
+async def until(condition: Callable[[], Awaitable[Any]], limit: float = 60) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(limit):
         while not await condition():  # noqa: ASYNC110 - what is waited for is in another process

@@ -115,8 +115,12 @@ class Cable:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.made += 1
+        self._writers.append(writer)
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writers += [writer, far_writer]
+        if writer.is_closing():  # it was cut meanwhile
+            far_writer.close()
+            return
+        self._writers.append(far_writer)
         await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
 
 
