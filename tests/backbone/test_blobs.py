@@ -380,6 +380,7 @@ class NoBucket(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.slow
 async def test_a_bucket_that_is_not_there_takes_nothing_and_says_so(tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), NoBucket) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

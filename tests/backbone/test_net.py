@@ -283,6 +283,7 @@ async def test_what_has_no_end_is_cut(connector, web, reply):
     assert not caught.value.retryable
 
 
+@pytest.mark.slow
 async def test_pieces_are_bounded(connector, web):
     pieces = b"1\r\nx\r\n" * MOST_PIECES
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

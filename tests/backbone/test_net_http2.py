@@ -72,6 +72,7 @@ def _unending(connection, stream):
     connection.send_data(stream, b"x" * 1001)
 
 
+@pytest.mark.slow
 async def test_answers_that_are_broken_off_use_no_connection_up(connector, web):
     web.replies |= {"/unending": _unending, "/": says(b"hello")}
     for _ in range(101):  # streams that a connection may have open

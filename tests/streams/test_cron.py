@@ -291,6 +291,7 @@ def _set(low, high):
     ],
 )
 @given(st.data())
+@pytest.mark.slow
 def test_where_the_clock_is_put_on_or_back_it_means_what_debian_s_cron_does(zone, begin, data):
     """Held against a cron that wakes up each minute: fixed times follow a clock that never goes back, stars the real one."""
     minute = data.draw(st.sampled_from([("45", {45}), ("*", set(range(60)))]) | _set(0, 59))

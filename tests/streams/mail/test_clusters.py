@@ -75,6 +75,7 @@ def test_two_clusters_that_a_later_mail_links_are_one():
     assert clusters([("one", text(1)), ("two", text(2)), ("two", text(1))]).tolist() == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_it_finds_what_trying_all_pairs_finds():
     draw = random.Random(5)
     texts = [text(seed) for seed in range(30)]

@@ -130,6 +130,7 @@ class TestMicrodata:
             "n": ["7"],
         }
 
+    @pytest.mark.slow
     def test_as_extruct_reads_it(self):
         from extruct.w3cmicrodata import MicrodataExtractor
 
@@ -178,6 +179,7 @@ class TestLinks:
         ]
         assert len(result.notes) == 1
 
+    @pytest.mark.slow
     def test_there_are_only_so_many(self):
         result = scraped("".join(f"<a href={n}>x</a>" for n in range(MOST_LINKS + 1)), Mode.LINKS)
         assert len(result.links) == MOST_LINKS

@@ -88,5 +88,6 @@ def test_any_bytes_give_a_result_or_a_typed_error(mode, body, content_type):
     ],
     ids=["deep", "links", "formatting", "entities", "attributes", "cdata"],
 )
+@pytest.mark.slow
 def test_a_large_page_that_makes_no_sense_ends(mode, page):
     holds(page, mode, "text/html")

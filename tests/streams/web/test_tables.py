@@ -88,6 +88,7 @@ def test_what_has_no_cells_is_no_table(page):
     assert tables(page) == []
 
 
+@pytest.mark.slow
 def test_a_bomb_of_spans_is_bounded_and_the_tables_before_it_are_there():
     bomb = "<table>" + "<tr>" + "<td colspan=1000 rowspan=65534>x" * 100 + "<tr>" * 10_000 + "</table>"
     result = scraped(f"<table><tr><td>first</table>{bomb}<table><tr><td>later</table>", Mode.TABLES)
