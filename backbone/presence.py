@@ -1,4 +1,4 @@
-"""Who is there: each process says in Redis every few seconds what it is and whether it serves.
+"""Who is there: each process says in Redis what it is and whether it serves, at each change and every few seconds.
 
 A key that expires, not a registry: a process that dies is gone after `TTL` without anybody noticing its death. Nothing
 is decided by it; the edge and `barnabas doctor` show it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -54,16 +55,22 @@ async def announce(redis: Redis, settings: Settings, service: str, readiness: Re
     """Say that this process is there, until cancelled; then say that it is gone."""
     instance = instance_name()
     name = key(settings, f"{_PREFIX}{service}:{instance}")
+    changed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    readiness.on_change(lambda: loop.call_soon_threadsafe(changed.set))
     try:
         while True:
+            changed.clear()
             here = Present(service, instance, readiness.ready, readiness.detail)
             try:
                 await redis.set(name, msgspec.json.encode(here), ex=TTL)
             except RedisError as error:
                 _log.warning("presence.unsaid", error=str(error))
-            # Quick while it starts, since people watch that; slow once it serves.
-            await asyncio.sleep(TTL.total_seconds() / 3 if readiness.ready else 0.5)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TTL.total_seconds() / 3):
+                    await changed.wait()
     finally:
+        readiness.on_change(None)
         try:
             await redis.delete(name)
         except RedisError as error:

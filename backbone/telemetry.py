@@ -65,14 +65,26 @@ class Readiness:
     def __init__(self, detail: str = "starting") -> None:
         self.ready = False
         self.detail = detail
+        self._heard: Callable[[], object] | None = None
 
     def is_ready(self, detail: str = "ready") -> None:
         """Say that it serves."""
-        self.ready, self.detail = True, detail
+        self._set(True, detail)
 
     def not_ready(self, detail: str) -> None:
         """Say that it does not serve, and why."""
-        self.ready, self.detail = False, detail
+        self._set(False, detail)
+
+    def on_change(self, heard: Callable[[], object] | None) -> None:
+        """Have `heard` called, in whatever thread it is set, each time that something changes; None: no more."""
+        self._heard = heard
+
+    def _set(self, ready: bool, detail: str) -> None:
+        changed = (ready, detail) != (self.ready, self.detail)
+        self.ready, self.detail = ready, detail
+        heard = self._heard
+        if changed and heard is not None:
+            heard()
 
 
 class LoopPulse:

@@ -33,6 +33,18 @@ BATCH = 500
 TIMEOUT = 10.0
 """Seconds that the broker may take for a question, and a catch-up without any progress."""
 
+AGAIN_SECONDS = 0.1
+"""Pause before a question is asked again."""
+_PASSING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError._TRANSPORT,  # noqa: SLF001 - librdkafka's own names are so called
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - until it has asked the broker that is back what there is
+}
+
 BRIEFLY_MS = 10
 """How long a fetch for a piece of the log may wait at its end: the next piece can't be fetched before that is over."""
 
@@ -195,11 +207,25 @@ def _until(reader: Consumer, done: Callable[[], bool]) -> Iterable[Message]:
 
 
 def _offsets(reader: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+    """Return the offsets of some times; ask again where the broker is just finding its place.
+
+    A reader that was idle while a broker came back asks by what it knew before, is refused (KIP-320), and learns by it.
+    """
+    until = time.monotonic() + TIMEOUT
+    while True:
+        found, error = _asked_once(reader, asked)
+        if error is None:
+            return found
+        if error.code() not in _PASSING or time.monotonic() > until:
+            raise BrokerUnavailableError(f"the log's offsets could not be read: {error.str()}")
+        time.sleep(AGAIN_SECONDS)
+
+
+def _asked_once(reader: Consumer, asked: list[TopicPartition]) -> tuple[list[TopicPartition], KafkaError | None]:
     try:
-        found = reader.offsets_for_times(asked, timeout=TIMEOUT)
+        # It writes into what it is given.
+        given = [TopicPartition(place.topic, place.partition, place.offset) for place in asked]
+        found = reader.offsets_for_times(given, timeout=TIMEOUT)
     except KafkaException as error:
-        raise BrokerUnavailableError(f"the log's offsets could not be read: {error.args[0].str()}") from error
-    for place in found:
-        if place.error is not None:
-            raise BrokerUnavailableError(f"{place.topic}-{place.partition} could not be read: {place.error.str()}")
-    return found
+        return [], error.args[0]
+    return found, next((place.error for place in found if place.error is not None), None)

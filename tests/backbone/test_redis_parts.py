@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import msgspec
 import pytest
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 
-from backbone import outcome
+from backbone import outcome, presence
 from backbone.clock import now_ms
 from backbone.errors import StoreUnavailableError
 from backbone.ids import new_id
@@ -90,7 +91,8 @@ async def test_redis_away_decides_nothing():
         await away.settle(outcome.ended(task(), Status.SUCCEEDED, now=1, worker="w"))
 
 
-async def test_a_process_is_there_until_it_ends(redis, settings):
+async def test_a_process_is_there_until_it_ends(redis, settings, monkeypatch):
+    monkeypatch.setattr(presence, "TTL", timedelta(hours=1))  # so that what is shown was said at the change
     readiness = Readiness("loading")
     announcing = asyncio.create_task(announce(redis, settings, "test.service", readiness))
 
@@ -100,7 +102,7 @@ async def test_a_process_is_there_until_it_ends(redis, settings):
         return mine == expected
 
     await until(lambda: shown([(False, "loading")]))
-    readiness.is_ready()
+    await asyncio.to_thread(readiness.is_ready)
     await until(lambda: shown([(True, "ready")]))
     announcing.cancel()
     await asyncio.wait([announcing])

@@ -24,9 +24,14 @@ async def house(settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
     home = tmp_path_factory.mktemp("house") / "home"
     async with beside(settings, home, "streams-realtime", "streams-batch", "timers", "edge") as running:
         async with Client(running.edge_url, running.home.api_key.read_text().strip()) as client, asyncio.timeout(60):
-            while len(await client.kinds()) < 3:  # noqa: ASYNC110 - word of them travels by a topic
+            while not await _all_heard_of(client):  # noqa: ASYNC110 - word of them travels by a topic, and by Redis
                 await asyncio.sleep(0.05)
         yield running
+
+
+async def _all_heard_of(client: Client) -> bool:
+    there = (await client.ready()).services
+    return len(await client.kinds()) >= 3 and len(there) >= 3 and all(one.ready for one in there)
 
 
 @pytest.fixture

@@ -138,8 +138,12 @@ async def test_kafka_away_is_said_and_its_return_goes_unnoticed(tmp_path):
         services = Played(producer)
         await services.announce("test.echo", PAYLOAD_SCHEMA)
         theirs = edge_settings(stack.settings, tmp_path, produce_timeout=timedelta(seconds=1))
-        async with edge_up(theirs) as edge, edge.socket() as open_socket:
+        async with edge_up(theirs) as edge, edge.socket() as open_socket, edge.socket() as later:
             receipt = (await open_socket.ask("accepted", type="submit", **ECHO))["task"]
+            other = (await edge.http.post("/v1/tasks", json=ECHO)).json()
+            await later.ask("subscribed", type="subscribe", task=other["id"])
+            await services.say(task_of(other), Status.SUCCEEDED, result=b"1")
+            assert (await later.hear_all())[1][-1]["status"] == "succeeded"  # read from the log, by a reader that stays
             os.kill(stack.pid("kafka"), signal.SIGSTOP)
             try:
                 refused = await edge.http.post("/v1/tasks", json=ECHO, timeout=30)
@@ -154,6 +158,9 @@ async def test_kafka_away_is_said_and_its_return_goes_unnoticed(tmp_path):
                 return (await edge.http.post("/v1/tasks", json=ECHO)).status_code == 202
 
             await until(accepted)
+            async with edge.socket() as resumed:
+                await resumed.ask("subscribed", type="subscribe", task=other["id"])
+                assert (await resumed.hear_all(limit=60))[1][-1]["status"] == "succeeded"
             await services.say(task_of(receipt), Status.SUCCEEDED, result=b"1")
             assert (await open_socket.hear_all(limit=60))[1][-1]["status"] == "succeeded"
         await producer.stop()
