@@ -33,6 +33,8 @@ BACKLOG = 1000
 """Frames that may wait in a subscription to all; then the connection is read no further until some are taken."""
 
 MAX_FRAME = 16 * 1024 * 1024
+AGAIN_SECONDS = 0.05
+"""First pause before a broken connection is tried anew."""
 
 
 class Subscription:
@@ -114,13 +116,13 @@ class Channel:
         Raises:
             NoStackError: nothing answers.
             EdgeError: the edge refused.
-            ConnectionLostError: the connection broke before the edge answered.
+            ConnectionLostError: the connection broke before the edge answered to what may not be sent twice.
         """
         sub = Subscription(everything=task == ALL)
         sub.task = task
         self._coming.add(sub)
         try:
-            await self._ask(await self._connected(), sub, frame)
+            await self._ask_whole(sub, frame)
             await sub.opened
         finally:
             self._coming.discard(sub)
@@ -167,6 +169,18 @@ class Channel:
         except (OSError, TimeoutError, InvalidHandshake) as error:
             raise NoStackError(f"no stack answers at {self._endpoint.url}: start one with `barnabas up`") from error
 
+    async def _ask_whole(self, sub: Subscription, frame: dict[str, Any]) -> None:
+        """Send a frame; one that only subscribes, again if the connection turns out to be broken."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience
+        while True:
+            try:
+                return await self._ask(await self._connected(), sub, frame)
+            except ConnectionLostError:
+                if not sub.task or loop.time() > until:
+                    raise
+            await asyncio.sleep(AGAIN_SECONDS)  # until the reader has made another one, or found that there is none
+
     async def _ask(self, connection: ClientConnection, sub: Subscription, frame: dict[str, Any]) -> None:
         ref = str(next(self._refs))
         self._asked[ref] = sub
@@ -190,20 +204,13 @@ class Channel:
             await self._fail(ClientError(f"the edge at {self._endpoint.url} sent what can't be read: {error}"))
 
     async def _again(self) -> ClientConnection | None:
-        unanswered, self._asked = self._asked, {}
-        for sub in unanswered.values():
-            if not sub.opened.done():  # whether the edge took it can't be known, so it isn't sent again
-                await sub.fail(ConnectionLostError())
-        if everything := self._open.pop(ALL, None):
-            # A task is told again from its beginning; what happened to all meanwhile is not.
-            await everything.fail(
-                ConnectionLostError("the connection to the edge broke: what came meanwhile is not told")
-            )
+        """Return another connection, on which all are subscribed that can be; None where nobody listens any more."""
+        await self._sort_out()
         if not self._open:
             return None
         loop = asyncio.get_running_loop()
         until = loop.time() + self._patience
-        pause = 0.05
+        pause = AGAIN_SECONDS
         while True:
             try:
                 connection = await self._connect()
@@ -216,6 +223,22 @@ class Channel:
                 return connection
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
+
+    async def _sort_out(self) -> None:
+        """Leave in `_open` who can be subscribed again without loss or repetition, and fail the others."""
+        unanswered, self._asked = self._asked, {}
+        if everything := self._open.pop(ALL, None):
+            # A task is told again from its beginning; what happened to all meanwhile is not.
+            await everything.fail(
+                ConnectionLostError("the connection to the edge broke: what came meanwhile is not told")
+            )
+        for sub in unanswered.values():
+            if sub.opened.cancelled():
+                continue
+            if sub.task:  # no more than a subscription
+                self._open[sub.task] = sub
+            elif not sub.opened.done():  # whether the edge took it can't be known, so it isn't sent again
+                await sub.fail(ConnectionLostError())
 
     async def _fail(self, error: BarnabasError) -> None:
         if self._connection is not None:

@@ -267,6 +267,28 @@ async def test_an_answer_goes_on_where_it_was_when_the_connection_breaks(house: 
     assert cable.made > 2
 
 
+@pytest.mark.parametrize("sent", [False, True])
+async def test_a_subscription_that_a_broken_connection_swallowed_is_asked_for_again(
+    house: LocalStack, sent: bool
+) -> None:
+    async with (
+        asyncio.timeout(LIMIT),
+        Cable(house.ports.edge).plugged() as cable,
+        Client(cable.url, house.home.api_key.read_text().strip()) as client,
+    ):
+        receipt = await client.submit("cron.parse", DAILY)
+        before = await client.submit("cron.parse", DAILY)
+        await client.result(before)  # so that a connection is there
+        (channel,) = client._channels._made
+        if not sent:
+            cable.cut()  # and the channel has not noticed
+        waiting = asyncio.create_task(client.result(receipt))
+        while sent and not channel._asked:  # noqa: ASYNC110 - any later, and it might be answered
+            await asyncio.sleep(0)
+        cable.cut()
+        assert (await waiting).kind == "cron.parse"
+
+
 async def test_a_connection_that_never_comes_back_is_told(house: LocalStack) -> None:
     cable = Cable(house.ports.edge)
     async with asyncio.timeout(LIMIT):
