@@ -10,9 +10,11 @@ UV := $(BIN)/uv pip
 LOCK_ARGS := --universal --python-version 3.11 --generate-hashes --no-header --quiet --no-emit-index-url
 # Tests mostly wait for servers: files run side by side, each worker with servers of its own (WORKERS=0: one by one).
 WORKERS ?= 2
-SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile
+SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+EXTRAS := streams rendered inference edge local dev
+PACKAGES := backbone barnabas connectors inference_worker schemas streams
 
-.PHONY: help install run check lint test test-all chaos lock clean
+.PHONY: help install install-tensorflow run check lint test test-all chaos lock clean
 
 help:  ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -33,6 +35,13 @@ $(VENV)/.installed: requirements/all.lock pyproject.toml $(BIN)/uv
 
 install: $(VENV)/.installed  ## Make .venv with everything (nothing to do when nothing changed)
 
+$(VENV)/.tensorflow: requirements/tensorflow.lock $(VENV)/.installed
+	@echo "Installing from requirements/tensorflow.lock" >&2
+	@$(UV) install --python $(BIN)/python --require-hashes --no-deps -r requirements/tensorflow.lock >&2
+	@touch $@
+
+install-tensorflow: $(VENV)/.tensorflow  ## Add TensorFlow to .venv (260 MB), for models that it saved
+
 run: install  ## Start everything, run the demo, stay up (ONCE=1: stop after it; JSON=1: the demo as JSON lines)
 	@$(BIN)/barnabas run $(if $(ONCE),--once) $(if $(JSON),--json) $(if $(URL),--url '$(URL)')
 
@@ -48,16 +57,16 @@ check: lint  ## The fast checks: style, types, walls between rooms, tests that n
 test: lint  ## Everything that gates a change, on a real Kafka and Valkey
 	@$(BIN)/pytest -m "not long" $(SIDE_BY_SIDE)
 
-test-all: lint  ## And what takes long
-	@$(BIN)/pytest
+test-all: lint install-tensorflow  ## And what takes long
+	@$(BIN)/pytest --hypothesis-profile many
 
 chaos: install  ## Break a running stack in every way for minutes, and hold the topics against what is promised (ARGS='--seed 7')
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lock: $(BIN)/uv  ## Rewrite the locks from pyproject.toml
-	@$(UV) compile pyproject.toml --all-extras $(LOCK_ARGS) -o requirements/all.lock
+	@$(UV) compile pyproject.toml $(foreach extra,$(EXTRAS),--extra $(extra)) $(LOCK_ARGS) -o requirements/all.lock
 	@# Images hold what the tests ran with.
-	@for extras in streams inference edge 'streams rendered'; do \
+	@for extras in streams inference edge 'streams rendered' tensorflow; do \
 		$(UV) compile pyproject.toml $$(printf -- '--extra %s ' $$extras) $(LOCK_ARGS) -c requirements/all.lock \
 			-o requirements/$$(echo $$extras | tr ' ' -).lock || exit 1; done
 	@echo "uv" | $(UV) compile - $(LOCK_ARGS) -o requirements/bootstrap.lock

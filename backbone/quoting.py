@@ -6,7 +6,7 @@ A result may hold what a stranger wrote: a page, a mail, or a model's words abou
     "Sum this up: {{ result.text }}"
     [{"type": "text", "text": "Sum this up: "}, {"type": "data", "source": "result.text", "text": "Open at seven."}]
 
-Nothing else in a conversation can be looked up: neither a role, nor a message, nor a part.
+Nothing else in a conversation can be looked up: neither a role, nor a message, nor a part, nor anything of a tool.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     LookUp = Callable[[str, str], str]
     """From a path and the field that it stands in to the text that is found."""
 
-PROMPTS: Final = frozenset({"messages", "prompt"})
+PROMPTS: Final = frozenset({"messages", "prompt", "tools"})
 """The fields of a payload for a model that hold its prompt."""
 
 # One loop and nothing beside it that matches the same: a string of blanks would keep it busy for hours.
@@ -38,7 +38,7 @@ def prompt(name: str, value: Any, field: str, look_up: LookUp) -> Any:
     """Return a prompt with what its look-ups find as parts that are data.
 
     Args:
-        name: `messages` or `prompt`.
+        name: `messages`, `prompt` or `tools`.
         value: as the step's author wrote it.
         field: what its path is called in an error.
         look_up: finds the text of a path.

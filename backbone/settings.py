@@ -242,11 +242,56 @@ class Settings(BaseSettings):
 
     # Inference
     model: str = Field("smollm2-135m-instruct", description="Id of the model that a worker loads as it starts.")
-    model_dtype: str = Field("bfloat16", pattern="^(bfloat16|float32)$", description="Number format of the weights.")
+    model_dtype: str = Field(
+        "auto",
+        pattern="^(auto|int8|bfloat16|float32)$",
+        description="Number format of the weights; auto: the fastest here that keeps the model's quality.",
+    )
+    model_device: str = Field(
+        "auto", pattern="^(auto|cpu|cuda)$", description="Where a model runs; auto: on a GPU where there is one."
+    )
     deterministic: bool = Field(False, description="fp32 and fixed shapes: the same seed gives the same text.")
     inference_slots: int = Field(8, ge=1, le=256, description="Sequences that run at once in a worker.")
+    inference_cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of keys and values that a worker holds at most, for those that run and those that are paused; 0"
+        " means what as many sequences of full length take.",
+    )
     max_context: int = Field(2048, ge=64, description="Tokens of prompt and answer that a sequence may have in all.")
     inference_threads: int = Field(0, ge=0, description="Threads of the model's arithmetic; 0 means each core.")
+    remote_url: str = Field(
+        "",
+        description="Base URL of an OpenAI-compatible API (`https://host/v1`) whose model `BARNABAS_MODEL` a worker serves"
+        " in place of one of its own; empty means none.",
+    )
+    remote_api_key: SecretStr = Field(SecretStr(""), description="Key of that API.")
+    remote_api_key_file: Path | None = Field(None, description="File of that key, where it isn't given itself.")
+    remote_server: str = Field(
+        "auto",
+        pattern="^(auto|openai|vllm|llamacpp|other)$",
+        description="What runs there, for the options that it takes; auto: what its list of models says.",
+    )
+    remote_resume: str = Field(
+        "auto",
+        pattern="^(auto|no|last_message|continue_final_message)$",
+        description="How that server goes on with an answer that was begun; auto: as its kind of server does.",
+    )
+    remote_silence: timedelta = Field(
+        timedelta(seconds=60), gt=timedelta(0), description="How long that server may say nothing before it has failed."
+    )
+    remote_patience: timedelta = Field(
+        timedelta(seconds=30),
+        ge=timedelta(0),
+        description="How long a request tries again where that server fails, before that counts as an attempt.",
+    )
+    token_interval: timedelta = Field(
+        timedelta(milliseconds=100),
+        ge=timedelta(0),
+        le=timedelta(seconds=2),
+        description="How long the tokens of an answer are gathered into one record where 16 or more are written at once;"
+        " less where fewer are, and not at all where one is alone.",
+    )
     drain_timeout: timedelta = Field(
         timedelta(seconds=8), description="How long a worker that stops goes on with what it has, before handing over."
     )
@@ -311,6 +356,14 @@ class Settings(BaseSettings):
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("is no URL of an S3 server; write it as `https://host:port`")
         return value
+
+    @field_validator("remote_url")
+    @classmethod
+    def _remote(cls, value: str) -> str:
+        web = value.startswith(("http://", "https://"))
+        if value and not (web and _has_a_port_or_none(value) and urlsplit(value).hostname):
+            raise ValueError("is no URL of an API; write it as `https://host/v1`")
+        return value.rstrip("/")
 
     @field_validator("tiers")
     @classmethod

@@ -8,13 +8,22 @@ from pathlib import Path
 
 import structlog
 
+from benchmarks.admission.command import measure as admission
 from benchmarks.dispatch.command import measure as dispatch
+from benchmarks.inference.command import measure as inference
 from benchmarks.mail import measure as mail
 from benchmarks.report import show
 from benchmarks.timers import measure as timers
 from benchmarks.web.command import measure as web
 
-BENCHMARKS = {"dispatch": dispatch, "mail": mail, "timers": timers, "web": web}
+BENCHMARKS = {
+    "admission": admission,
+    "dispatch": dispatch,
+    "inference": inference,
+    "mail": mail,
+    "timers": timers,
+    "web": web,
+}
 
 
 def main() -> int:

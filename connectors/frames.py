@@ -34,7 +34,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Submit(_FromClient, frozen=True, kw_only=True, tag="submit"):
-    """Submit a task and subscribe to it; exactly one of `payload` and `payload_ref`."""
+    """Submit a task and subscribe to it; exactly one of `payload` and `payload_ref`.
+
+    Attributes:
+        attached: whether it is cancelled when this connection ends before it does.
+    """
 
     kind: str
     payload: dict[str, Any] | None = None
@@ -45,10 +49,11 @@ class Submit(_FromClient, frozen=True, kw_only=True, tag="submit"):
     conversation: str | None = None
     then: Annotated[list[Step], msgspec.Meta(max_length=MOST_STEPS)] = []
     deadline: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    attached: bool = False
 
 
 class Ask(_FromClient, frozen=True, kw_only=True, tag="ask"):
-    """Submit an `llm.chat` and subscribe to it; exactly one of `prompt` and `messages`."""
+    """Submit an `llm.chat` and subscribe to it; exactly one of `prompt` and `messages`; `attached` as in `Submit`."""
 
     prompt: str | None = None
     messages: list[dict[str, Any]] | None = None
@@ -56,6 +61,7 @@ class Ask(_FromClient, frozen=True, kw_only=True, tag="ask"):
     conversation: str | None = None
     idempotency_key: str | None = None
     options: dict[str, Any] = {}
+    attached: bool = False
 
 
 class Subscribe(_FromClient, frozen=True, kw_only=True, tag="subscribe"):

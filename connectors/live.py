@@ -11,6 +11,7 @@ from backbone.clock import now_ms
 from backbone.errors import BrokerUnavailableError
 from backbone.kafka import name_of, partition_of
 from connectors import frames, views
+from connectors.errors import TaskEndedError
 from connectors.frames import Accepted as AcceptedFrame
 from connectors.gateway import owners_of
 from connectors.sessions import Sessions, Subscriber
@@ -75,9 +76,22 @@ class Live:
         self._sessions.close(subscriber)
 
     async def submit(
-        self, subscriber: Subscriber, principal: Principal, submission: Submission, ref: str | None
+        self,
+        subscriber: Subscriber,
+        principal: Principal,
+        submission: Submission,
+        ref: str | None,
+        *,
+        attached: bool = False,
     ) -> None:
         """Submit a task and subscribe to it: the receipt is told first, then what happens.
+
+        Args:
+            subscriber: the session.
+            principal: whose it is.
+            submission: what is submitted.
+            ref: of the frame that asked for it.
+            attached: whether the task is to end with the session; see `end_attached`.
 
         Raises:
             BarnabasError: the submit was refused.
@@ -98,6 +112,8 @@ class Live:
             raise
         receipt = views.receipt(accepted.task, accepted.place).model_dump_json()
         subscriber.tell(frames.pack(AcceptedFrame(ref=ref, task=frames.raw(receipt))))
+        if attached:
+            subscriber.attached.add(accepted.task.id)
         watched = self._sessions.watch(subscriber, accepted.task.id)
         if reserved is None:
             if not watched:  # a repeat of a task that someone else watched, and that ended meanwhile
@@ -106,6 +122,16 @@ class Live:
             self._catch_up(reserved, accepted.task.created_at)
         else:
             self._sessions.caught_up(reserved, ())
+
+    async def end_attached(self, subscriber: Subscriber, principal: Principal) -> None:
+        """Cancel what was to end with a session that is closed; what can't be cancelled now ends by its deadline."""
+        for task_id in tuple(subscriber.attached):
+            try:
+                await self._gateway.cancel(principal, task_id)
+            except TaskEndedError:
+                continue
+            except BarnabasError as error:
+                _log.warning("live.not_cancelled", task=task_id, code=error.code)
 
     async def subscribe(self, subscriber: Subscriber, principal: Principal, task_id: str, ref: str | None) -> None:
         """Let a session hear a task of the caller's from its beginning; that it does is told first.

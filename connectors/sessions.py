@@ -39,6 +39,8 @@ class Subscriber:
     def __init__(self, owners: frozenset[str], limit: int, wake: Callable[[], None]) -> None:
         self.owners = owners
         self.tasks: set[str] = set()
+        self.attached: set[str] = set()
+        """Tasks that are to end with the connection."""
         self.all = False
         self.lost = False
         """Whether it was too slow, and is to be dropped."""
@@ -172,8 +174,9 @@ class Sessions:
         self._forget(watched)
 
     def unwatch(self, subscriber: Subscriber, task: str) -> None:
-        """End a subscription to a task."""
+        """End a subscription to a task; it is attached no longer."""
         subscriber.tasks.discard(task)
+        subscriber.attached.discard(task)
         if (watched := self._watched.get(task)) and not subscriber.all:
             self._leave(subscriber, watched)
 
@@ -281,12 +284,17 @@ class Sessions:
         """
         following = watched.stream.next_id
         watchers = [one for one in watched.watchers if watched.stream.task in one.tasks]
+        attached = [one for one in watchers if watched.stream.task in one.attached]
         self._forget(watched)
+        for subscriber in watchers:
+            subscriber.attached.discard(watched.stream.task)
         if following is None or not watchers:
             return
         catch_up = self.reserve(following, watched.partition)
         for subscriber in watchers:
             self.watch(subscriber, following)
+        for subscriber in attached:
+            subscriber.attached.add(following)
         if catch_up is not None and live:
             self.caught_up(catch_up, ())
         elif catch_up is not None:

@@ -2,7 +2,8 @@
 
 A group of the new protocol (KIP-848) where the broker has it, which moves a partition without stopping the others; of
 the classic protocol, cooperative, where it hasn't. Commits carry, as metadata, where in the token log a successor has
-to begin reading.
+to begin reading. The thread waits until the loop took what it was handed: so whoever pauses a partition gets no more of
+it than was on its way, and all that came before a revocation is taken before it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from backbone.kafka import MEMBERSHIP, librdkafka_config, name_of
-from inference_worker.partition import RequestPartition
+from backbone.presence import instance_name
+from inference_worker.partition import AT_ONCE, RequestPartition
 from schemas.topics import INFERENCE
 
 if TYPE_CHECKING:
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 10
+_KIP_848 = {
+    "group_protocol": "consumer",
+    # Kafka's other one (`uniform`) balances the sum: of two workers it gives one all that is urgent, and one all that is
+    # low. This one shares out each tier, and who has a number has it of each tier: one reader a partition of tokens.
+    "group_remote_assignor": "range",
+}
 _CLASSIC = {
     "group_protocol": "classic",
     "partition_assignment_strategy": "cooperative-sticky",
@@ -62,6 +70,9 @@ class Listener(Protocol):
     def received(self, message: Message) -> None:
         """A message came."""
 
+    def uncommitted(self, partitions: list[RequestPartition]) -> None:
+        """A commit of these failed: what it said is to be said again."""
+
 
 class Intake:
     """Consumes the requests of all tiers."""
@@ -72,6 +83,7 @@ class Intake:
         self._loop = asyncio.get_running_loop()
         self._stopping = threading.Event()
         self._commands: deque[tuple[str, Callable[[Consumer], object]]] = deque()
+        self._polled: list[Message] = []
         self._consumer = self._connect(classic=False)
         self._new_protocol_unproven = True
         self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
@@ -79,10 +91,12 @@ class Intake:
         """Done when no more will come although nobody asked for that, with why."""
 
     def _connect(self, *, classic: bool) -> Consumer:
-        protocol = _CLASSIC if classic else {"group_protocol": "consumer"}
+        protocol = _CLASSIC if classic else _KIP_848
         config = librdkafka_config(
             self._settings,
             group_id=f"{self._settings.topic_prefix}inference_worker",
+            # The name in claims and events: who describes the group sees which worker has what.
+            client_id=instance_name(),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             # Little is fetched ahead of what runs, and a message is handed over as soon as it is there.
@@ -90,7 +104,7 @@ class Intake:
             fetch_wait_max_ms=100,
             **protocol,
         )
-        return Consumer(config, logger=None)
+        return Consumer(config | {"on_commit": self._committed}, logger=None)
 
     def start(self) -> None:
         """Join the group."""
@@ -106,6 +120,11 @@ class Intake:
         """Commit without waiting for it."""
         offsets = _offsets(commits)
         self._do("commit", lambda consumer: consumer.commit(offsets=offsets, asynchronous=True))
+
+    def _committed(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        if failed := [RequestPartition(tp.topic, tp.partition) for tp in partitions if error or tp.error]:
+            _log.warning("intake.uncommitted", partitions=len(failed), error=error and error.str())
+            self._loop.call_soon_threadsafe(self._listener.uncommitted, failed)
 
     def flow(self, partition: RequestPartition, flowing: bool) -> None:
         """Pause or resume a partition."""
@@ -133,17 +152,34 @@ class Intake:
         try:
             while not self._stopping.is_set():
                 self._obey()
-                message = self._consumer.poll(_POLL_SECONDS)
-                if message is None:
-                    continue
-                error = message.error()
-                if error is None:
-                    self._loop.call_soon_threadsafe(self._listener.received, _plain(message))
-                else:
-                    self._handle(error)
+                self._poll(_POLL_SECONDS)
+                while self._polled and len(self._polled) < AT_ONCE and self._poll(0):
+                    pass
+                self._hand_over()
             self._consumer.close()
         except Exception as error:  # noqa: BLE001 - a thread has nobody above it: the worker must hear of it
             self._loop.call_soon_threadsafe(self.crashed.set_result, error)
+
+    def _poll(self, seconds: float) -> bool:
+        """Wait so long for the next message, and tell whether something came."""
+        message = self._consumer.poll(seconds)
+        if message is None:
+            return False
+        error = message.error()
+        if error is None:
+            self._polled.append(_plain(message))
+        else:
+            self._handle(error)
+        return True
+
+    def _hand_over(self) -> None:
+        if self._polled:
+            asyncio.run_coroutine_threadsafe(self._received(self._polled), self._loop).result()
+            self._polled = []
+
+    async def _received(self, messages: list[Message]) -> None:
+        for message in messages:
+            self._listener.received(message)
 
     def _handle(self, error: KafkaError) -> None:
         if error.code() != KafkaError._FATAL and not error.fatal():  # noqa: SLF001 - librdkafka's own name
@@ -160,6 +196,7 @@ class Intake:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._new_protocol_unproven = False
+        self._hand_over()
         if not partitions:
             return
         committed = consumer.committed(partitions, timeout=_ANSWER_SECONDS)
@@ -180,6 +217,7 @@ class Intake:
         self._let_go(partitions)
 
     def _let_go(self, partitions: list[TopicPartition]) -> dict[RequestPartition, Commit]:
+        self._hand_over()
         gone = [RequestPartition(tp.topic, tp.partition) for tp in partitions]
         return asyncio.run_coroutine_threadsafe(self._listener.revoked(gone), self._loop).result(_ANSWER_SECONDS)
 

@@ -6,7 +6,7 @@ import inspect
 
 import msgspec
 
-from inference_worker.requests import KINDS, Answer
+from inference_worker.requests import KINDS
 from schemas.records import Kind
 from schemas.tiers import Tier
 
@@ -20,9 +20,9 @@ def announcements() -> list[Kind]:
             kind=kind,
             tier=Tier.REALTIME,
             service=SERVICE,
-            payload_schema=msgspec.json.encode(payload.model_json_schema()),
-            result_schema=msgspec.json.encode(Answer.model_json_schema()),
-            description=(inspect.getdoc(payload) or "").partition("\n")[0],
+            payload_schema=msgspec.json.encode(form.payload.model_json_schema()),
+            result_schema=msgspec.json.encode(form.result.model_json_schema()),
+            description=(inspect.getdoc(form.payload) or "").partition("\n")[0],
         )
-        for kind, payload in KINDS.items()
+        for kind, form in KINDS.items()
     ]

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from inference_worker.serving import gathered
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from inference_worker.engine import Engine
-    from inference_worker.sequence import Output, Sequence
+    from inference_worker.scheduled import Output, Scheduled
 
     Command = Callable[[Engine], Output | None]
 
@@ -51,7 +53,7 @@ class LiveEngine:
         self._commands.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    async def run(self, request: Sequence) -> AsyncGenerator[list[Output], None]:
+    async def run(self, request: Scheduled) -> AsyncGenerator[list[Output], None]:
         """Run a sequence; yield what came since the last time, until its end. Closing it lets the sequence go."""
         outputs = self._outputs[request.id] = asyncio.Queue()
 
@@ -64,9 +66,7 @@ class LiveEngine:
         self._commands.put(add)
         try:
             while True:
-                batch = [await outputs.get()]
-                while not outputs.empty():
-                    batch.append(outputs.get_nowait())
+                batch = await gathered(outputs)
                 yield batch
                 if batch[-1].finish:
                     return

@@ -50,7 +50,7 @@ async def load(settings: Settings, redis: Redis, tell: Callable[[str], None]) ->
     tell("opening the model")
     model, _ = await asyncio.gather(
         catalog.ensure(settings, redis, settings.model, lambda done: tell(f"converting the model {done:.0%}")),
-        asyncio.to_thread(importlib.import_module, "inference_worker.runners.torch_llama"),
+        asyncio.to_thread(importlib.import_module, "inference_worker.runners.choice"),
     )
     tell("loading the model")
     return await asyncio.to_thread(_load, settings, model, tell)
@@ -58,19 +58,9 @@ async def load(settings: Settings, redis: Redis, tell: Callable[[str], None]) ->
 
 def _load(settings: Settings, model: ModelFiles, tell: Callable[[str], None]) -> Model:
     tokenizer = ModelTokenizer.load(model)
-    import torch  # noqa: PLC0415 - see the module's docstring
+    from inference_worker.runners.choice import open_runner  # noqa: PLC0415 - see the module's docstring
 
-    from inference_worker.runners.torch_llama import TorchLlama  # noqa: PLC0415
-
-    if settings.inference_threads:
-        torch.set_num_threads(settings.inference_threads)
-    runner = TorchLlama.load(
-        model,
-        slots=settings.inference_slots,
-        max_context=settings.max_context,
-        dtype=torch.float32 if settings.deterministic else getattr(torch, settings.model_dtype),
-        fixed_chunk=CHUNK if settings.deterministic else 0,
-    )
+    runner = open_runner(settings, model, fixed_chunk=CHUNK if settings.deterministic else 0)
     tell("warming up")
     # The first product of each shape makes its kernel; nobody's first token should wait for that.
     for tokens in ([0] * min(CHUNK, runner.max_context - 1), [0]):

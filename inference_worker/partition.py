@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 LOOK_AHEAD = 256
+"""From the first request that has not ended to the last that was taken: so many, and never more."""
+AT_ONCE = 32
+"""Messages that may still be on their way when a partition is paused."""
 
 
 class RequestPartition(NamedTuple):
@@ -87,7 +90,7 @@ class InHand:
         self._set_flow()
 
     def _set_flow(self) -> None:
-        flowing = len(self.offsets) < (LOOK_AHEAD if self._flowing else LOOK_AHEAD // 2)
+        flowing = len(self.offsets) <= (LOOK_AHEAD - AT_ONCE if self._flowing else LOOK_AHEAD // 2)
         if flowing != self._flowing:
             self._flowing = flowing
             self._flow(flowing)

@@ -60,10 +60,7 @@ class Tail:
         tps = {number: TopicPartition(self._topic, number) for number in floors}
         first = await self._consumer.beginning_offsets(list(tps.values()))
         for number, floor in floors.items():
-            # A partition that is followed for another tier as well goes back, should this tier's floor be lower.
             begin = max(first[tps[number]], floor or 0)
-            if number in self._logs:
-                begin = min(begin, self.floor(number, ()))
             self._logs[number] = TokenLog()
             self._position[number] = begin
             self._consumer.seek(tps[number], begin)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from schemas.records import DeltaType
 
 if TYPE_CHECKING:
-    from schemas.records import FinishReason, TokenDelta
+    from schemas.records import FinishReason, TokenDelta, Usage
 
 
 @dataclass(slots=True)
@@ -26,8 +26,10 @@ class Accepted:
         previous: the same of the claim before it, if there was one.
         tokens: ids, from index 0.
         text: what was emitted of their text.
+        logprobs: of them, if they were asked for, as the records have them: JSON lists with an entry for each.
         finish: why it ended, if it did under the latest claim.
         previous_finish: why it ended under an earlier claim, if it did.
+        usage: how many tokens went in and came out, as its last end says.
     """
 
     first: int
@@ -36,8 +38,10 @@ class Accepted:
     previous: tuple[str | None, str | None] | None = None
     tokens: list[int] = field(default_factory=list)
     text: str = ""
+    logprobs: list[bytes] = field(default_factory=list)
     finish: FinishReason | None = None
     previous_finish: FinishReason | None = None
+    usage: Usage | None = None
 
 
 class TokenLog:
@@ -64,8 +68,10 @@ class TokenLog:
         elif known and delta.claim == known.claim and known.finish is None and delta.index == len(known.tokens):
             known.tokens += delta.token_ids
             known.text += delta.text
+            if delta.logprobs:
+                known.logprobs.append(delta.logprobs)
             if delta.type is DeltaType.END:
-                known.finish = delta.finish_reason
+                known.finish, known.usage = delta.finish_reason, delta.usage
                 self._ended[delta.task_id] = self._open.pop(delta.task_id)
                 if len(self._ended) > self._remembered:
                     del self._ended[next(iter(self._ended))]

@@ -2,7 +2,8 @@
 
 Announces its kinds, loads the model while the rest of the house serves, and only then joins the group: a request never
 waits for a worker that can't answer yet. On a drain it takes nothing more, finishes what it can in the time it has, and
-leaves the rest to whoever gets its partitions: they go on from the token log.
+leaves the rest to whoever gets its partitions: they go on from the token log. That time is short where others are there:
+until it leaves, nobody answers what comes to its partitions.
 """
 
 from __future__ import annotations
@@ -25,29 +26,29 @@ from backbone.outcomes import OutcomeStore
 from backbone.presence import instance_name
 from backbone.redis import connect
 from inference_worker import loading
-from inference_worker.answering import Answering
-from inference_worker.engine import Engine
+from inference_worker.answering import RETRY_SECONDS, Answering
 from inference_worker.errors import SupersededError
 from inference_worker.intake import Intake
 from inference_worker.kinds import announcements
-from inference_worker.live_engine import LiveEngine
+from inference_worker.live_model import LiveModel
 from inference_worker.partition import InHand, RequestPartition
+from inference_worker.remote.model import RemoteModel
 from inference_worker.tail import Tail
 from schemas import codec
-from schemas.topics import KINDS
+from schemas.topics import INFERENCE, KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
+    from datetime import timedelta
 
     from backbone.settings import Settings
     from backbone.telemetry import Readiness
     from inference_worker.intake import Commit, Message
+    from inference_worker.serving import Serving
     from schemas.records import Task
 
 _log = structlog.get_logger()
 COMMIT_SECONDS = 0.3
-RETRY_SECONDS = 0.5
-"""Pause between tries while Redis or Kafka is away."""
 SUPERSEDED_SECONDS = 3.0
 """Pause before a request that another worker claimed is claimed again: by then the group has told whose it is."""
 UNKNOWN_SCHEMA_SECONDS = 6.0
@@ -66,9 +67,10 @@ class Worker:
         self._in_hand: dict[RequestPartition, InHand] = {}
         self._committed: dict[RequestPartition, Commit] = {}
         self._background: list[asyncio.Task[None]] = []
+        self._draining = False
 
     async def start(self) -> None:
-        """Announce the kinds, load the model, and join the group.
+        """Announce the kinds, open the model, and join the group.
 
         Raises:
             InferenceError: the model can't be loaded.
@@ -77,15 +79,11 @@ class Worker:
         await self._producer.start()
         for kind in announcements():
             await self._producer.send(KINDS, kind.kind, kind)
-        model = await loading.load(self._settings, self._redis, self._readiness.not_ready)
+        self._serving = await self._open()
         await self._tail.start()
-        engine = Engine(model.runner, model.tokenizer.ends, fixed=self._settings.deterministic)
-        self._engine = LiveEngine(engine, now_ms)
-        self._engine.start()
         self._answering = Answering(
             settings=self._settings,
-            model=model,
-            engine=self._engine,
+            serving=self._serving,
             producer=self._producer,
             store=OutcomeStore(self._redis, self._settings),
             tail=self._tail,
@@ -105,20 +103,27 @@ class Worker:
         self._intake = Intake(self._settings, self)
         self._intake.start()
 
+    async def _open(self) -> Serving[Any]:
+        tell = self._readiness.not_ready
+        if self._settings.remote_url:
+            return await RemoteModel.open(self._settings, now_ms, tell)
+        return LiveModel.start(await loading.load(self._settings, self._redis, tell), self._settings, now_ms)
+
     async def crashed(self) -> BaseException:
         """Wait until the worker can't go on, and return why."""
-        watched: set[asyncio.Future[Any]] = {*self._background, self._engine.crashed, self._intake.crashed}
+        watched: set[asyncio.Future[Any]] = {*self._background, self._serving.crashed, self._intake.crashed}
         done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         ended = done.pop()
         return ended.exception() or ended.result() or RuntimeError("a part of the worker ended")
 
     async def stop(self) -> None:
         """Take nothing more, finish what is done in time, commit, and leave the group."""
+        self._draining = True
         for partition in self._in_hand:
             self._intake.flow(partition, False)
         finishing = [in_hand.settled() for in_hand in self._in_hand.values()]
         try:
-            async with asyncio.timeout(self._settings.drain_timeout.total_seconds()):
+            async with asyncio.timeout(self._time_to_finish().total_seconds()):
                 await asyncio.gather(*finishing)
         except TimeoutError:
             _log.info("worker.hands_over", requests=sum(len(one.task_ids) for one in self._in_hand.values()))
@@ -126,23 +131,37 @@ class Worker:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await self._engine.stop()
+        await self._serving.stop()
         await self._tail.stop()
         await self._producer.stop()
         await self._redis.aclose()
 
+    def _time_to_finish(self) -> timedelta:
+        """Return how long a drain waits: with others there, no urgent request of these partitions may be too late for it."""
+        alone = len(self._in_hand) == len(INFERENCE) * self._settings.partitions
+        longest = self._settings.drain_timeout
+        return longest if alone else min(longest, self._settings.tiers.urgent.start_by / 2)
+
     async def assigned(self, floors: Mapping[RequestPartition, int | None]) -> None:
         """Begin to work on partitions; see `intake.Listener`."""
-        for partition in floors:
-            self._in_hand[partition] = InHand(partial(self._intake.flow, partition))
         lowest: dict[int, int | None] = {}
-        for partition, floor in floors.items():
+        for partition, floor in (*self._followed({partition.number for partition in floors}), *floors.items()):
             earlier = lowest.get(partition.number, floor)
             lowest[partition.number] = None if floor is None or earlier is None else min(floor, earlier)
+        for partition in floors:
+            self._in_hand[partition] = InHand(partial(self._intake.flow, partition))
         await self._tail.follow(lowest)
         if not self._readiness.ready:
             self._readiness.is_ready()
             _log.info("worker.ready", model=self._settings.model)
+
+    def _followed(self, numbers: Container[int]) -> list[tuple[RequestPartition, int]]:
+        """Return the floors of what is in hand of other tiers of these numbers: their tokens lie in the same partition."""
+        return [
+            (partition, self._tail.floor(partition.number, in_hand.task_ids))
+            for partition, in_hand in self._in_hand.items()
+            if partition.number in numbers
+        ]
 
     async def revoked(self, partitions: list[RequestPartition]) -> dict[RequestPartition, Commit]:
         """Stop working on partitions; see `intake.Listener`."""
@@ -159,8 +178,13 @@ class Worker:
     def received(self, message: Message) -> None:
         """Begin to work on a message; see `intake.Listener`."""
         partition = RequestPartition(message.topic, message.partition)
-        if in_hand := self._in_hand.get(partition):
+        if (in_hand := self._in_hand.get(partition)) and not self._draining:
             in_hand.take(message.offset, self._work(in_hand, partition, message))
+
+    def uncommitted(self, partitions: list[RequestPartition]) -> None:
+        """Commit these again; see `intake.Listener`."""
+        for partition in partitions:
+            self._committed.pop(partition, None)
 
     async def _work(self, in_hand: InHand, partition: RequestPartition, message: Message) -> None:
         """Do what a message asks for, however often it takes; return when nothing of it is left to do."""

@@ -32,7 +32,9 @@ MAX_DEPTH = 64
 Headers = list[tuple[str, bytes]]
 
 _MAGIC = struct.Struct(">bI")
-_JSON_FIELDS = frozenset({"payload", "result", "body", "payload_schema", "result_schema", "before", "after"})
+_JSON_FIELDS = frozenset(
+    {"payload", "result", "body", "payload_schema", "result_schema", "before", "after", "logprobs"}
+)
 """Fields of type `records.Json`; a test holds this set against the `.avsc` files."""
 
 

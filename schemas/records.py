@@ -155,6 +155,7 @@ class TokenDelta(Record, frozen=True, kw_only=True):
 
     The offset of a claim is its epoch. `claim` is the offset of the claim that a delta belongs to, -1 in a claim.
     `index` is that of the first token, from 0. `text` is whole UTF-8: a character split over tokens comes with its last.
+    `logprobs` is a list with an entry for each token, in the form of the OpenAI API, where they were asked for.
     """
 
     task_id: str
@@ -170,6 +171,7 @@ class TokenDelta(Record, frozen=True, kw_only=True):
     model: str | None = None
     digest: str | None = None
     format: str | None = None
+    logprobs: Json | None = None
 
 
 class Cancel(Record, frozen=True, kw_only=True):

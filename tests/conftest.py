@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,16 +17,28 @@ if TYPE_CHECKING:
 
 
 # These machines are noisy: how long an example takes says nothing.
-hypothesis_settings.register_profile("barnabas", deadline=None, print_blob=True)
-hypothesis_settings.register_profile("few", parent=hypothesis_settings.get_profile("barnabas"), max_examples=10)
+hypothesis_settings.register_profile("barnabas", deadline=None, print_blob=True, max_examples=50)
+for name, examples in (("few", 10), ("many", 200)):
+    parent = hypothesis_settings.get_profile("barnabas")
+    hypothesis_settings.register_profile(name, parent=parent, max_examples=examples)
 hypothesis_settings.load_profile("barnabas")
 
 
+def pytest_configure() -> None:
+    """Hear Ctrl-C where a script runs the tests in its background: programs that are started here inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the servers: `make check` leaves it out."""
+    """Mark what needs the servers: `make check` leaves it out. Files that take long come first, and short ones fill up."""
+    long = set()
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.stack)
+        if item.get_closest_marker("stack") or item.get_closest_marker("slow"):
+            long.add(item.path)
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")

@@ -57,13 +57,19 @@ async def until(condition: Callable[[], Awaitable[Any]], limit: float = 60) -> N
 
 
 class Log:
-    """Reads a topic from now on."""
+    """Reads a topic from now on.
+
+    Attributes:
+        records: what was read so far.
+        places: where each of them lies: Kafka's own record, with its partition, offset and timestamp.
+    """
 
     def __init__(self, settings: Settings, topic: Topic) -> None:
         self._topic = topic
         self._settings = settings
         self._consumer = AIOKafkaConsumer(**aiokafka_config(settings), group_id=None, enable_auto_commit=False)
         self.records: list[Any] = []
+        self.places: list[Any] = []
 
     async def __aenter__(self) -> Self:
         await self._consumer.start()
@@ -84,9 +90,9 @@ class Log:
         async with asyncio.timeout(limit):
             while not enough(self.records):
                 for messages in (await self._consumer.getmany(timeout_ms=100)).values():
-                    self.records += [
-                        codec.decode(m.value, self._topic.record, m.headers) for m in messages if m.value is not None
-                    ]
+                    whole = [message for message in messages if message.value is not None]
+                    self.records += [codec.decode(m.value, self._topic.record, m.headers) for m in whole]
+                    self.places += whole
         return self.records
 
 

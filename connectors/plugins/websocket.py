@@ -88,6 +88,7 @@ class WebSocketPlugin(Plugin):
         finally:
             gauge.dec()
             self.services.live.close(subscriber)
+            await self.services.live.end_attached(subscriber, principal)
 
     async def _read(
         self, connection: ServerConnection, subscriber: Subscriber, principal: Principal, group: asyncio.TaskGroup
@@ -129,7 +130,7 @@ class WebSocketPlugin(Plugin):
         live = self.services.live
         match frame:
             case frames.Submit() | frames.Ask():
-                await live.submit(subscriber, principal, _submission(frame), frame.ref)
+                await live.submit(subscriber, principal, _submission(frame), frame.ref, attached=frame.attached)
             case frames.Subscribe(task=None, all=True):
                 live.subscribe_all(subscriber, frame.ref)
             case frames.Subscribe(task=str() as task, all=False):

@@ -15,7 +15,7 @@ import msgspec
 from inference_worker.errors import ModelDamagedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 FORMAT: Final = 1
@@ -24,6 +24,11 @@ WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
 TOKENIZER_CONFIG: Final = "tokenizer_config.json"
+CHAT_TEMPLATE: Final = "chat_template.jinja"
+"""Where newer models have their template, beside the tokenizer's config."""
+SAVED_MODEL: Final = "saved_model"
+"""The folder that TensorFlow saved a model in, inside the model's."""
+KERAS: Final = "model.keras"
 MANIFEST: Final = "manifest.json"
 
 
@@ -67,6 +72,11 @@ class ModelFiles:
     def json(self, name: str) -> dict[str, Any]:
         """Read one of the folder's JSON files."""
         return msgspec.json.decode((self.folder / name).read_bytes(), type=dict[str, Any])
+
+
+def by_tensorflow(names: Iterable[str]) -> bool:
+    """Whether it is TensorFlow that saved the model of these files."""
+    return any(name == KERAS or name.startswith(f"{SAVED_MODEL}/") for name in names)
 
 
 def describe(file: Path) -> FileEntry:

@@ -35,10 +35,21 @@ def locate(file: Path, name: str) -> Entry:
     Raises:
         KeyError: the file has no such weight.
     """
+    header, begin = _header(file)
+    entry = header[name]
+    return Entry(entry["dtype"], tuple(entry["shape"]), begin + entry["data_offsets"][0])
+
+
+def names(file: Path) -> list[str]:
+    """Return the names of all weights."""
+    return [name for name in _header(file)[0] if name != "__metadata__"]
+
+
+def _header(file: Path) -> tuple[dict[str, Any], int]:
+    """Return what a file says of its weights, and where their bytes begin."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        entry = msgspec.json.decode(stream.read(length))[name]
-    return Entry(entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
+        return msgspec.json.decode(stream.read(length)), 8 + length
 
 
 def write(file: Path, shapes: Mapping[str, tuple[int, ...]], weights: Iterable[npt.NDArray[np.float32]]) -> None:

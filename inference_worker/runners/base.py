@@ -1,7 +1,7 @@
-"""The port of a model's arithmetic: token ids in, scores of the next token out.
+"""The port of a model's arithmetic: token ids in, scores of the next token out, or what the model made of each.
 
-A runner holds a cache of `slots` sequences. What a slot holds before `start` is what earlier works put there; a work
-that starts at 0 begins the slot anew, so nothing needs to be freed.
+A runner holds a cache of `slots` sequences. What a slot holds before `start` is what earlier works put there; what it held
+from there on is forgotten. So a work that starts at 0 begins the slot anew, and nothing needs to be freed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    Logits = npt.NDArray[np.float32]
+    Rows = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,14 @@ class Work:
         tokens: ids that enter the cache now, at least one: one for a decode, many for a chunk of a prompt.
         start: position of the first of them; the slot holds all before it.
         scored: whether the scores after the last one are wanted (not in the middle of a prompt).
+        states: whether the hidden states of all of them are wanted, after the last norm; then it is not scored.
     """
 
     slot: int
     tokens: Sequence[int]
     start: int
     scored: bool = True
+    states: bool = False
 
 
 class Runner(ABC):
@@ -43,13 +45,18 @@ class Runner(ABC):
     """Sequences that the cache holds."""
     max_context: int
     """Tokens that a slot holds."""
+    bytes_per_token: int
+    """Bytes of the cache that a token takes."""
+    hidden: int
+    """Numbers of a hidden state; 0 of one that gives none."""
     format: str
     """Number format of the weights, such as `bfloat16`."""
 
     @abstractmethod
-    def step(self, batch: Sequence[Work]) -> Logits:
+    def step(self, batch: Sequence[Work]) -> list[Rows]:
         """Run one step for all of `batch`, whose slots differ.
 
         Returns:
-            Scores of the next token, float32 `[number of scored works, vocabulary]`, in the order of `batch`.
+            For each work that wants something, in the order of `batch`, in float32: scores of the next token,
+            `[vocabulary]`, or states, `[tokens, hidden]`.
         """

@@ -1,119 +1,147 @@
-"""The weights of a Llama-family model, read straight into the form in which they are multiplied.
+"""The weights of a Llama-family model as its files hold them, a layer at a time, by the names of `LlamaForCausalLM`.
 
-Each weight is mapped from its file, fused with its neighbours (query, key and value; gate and up), converted and
-packed, and then let go, so that loading never holds a second copy of the model. The embedding alone stays mapped: its
-rows are looked up in the file's own pages, of which only those of tokens that occur take memory.
+Each weight is mapped from its file and let go when a runner has packed it, so that loading never holds a second copy
+of the model. The embedding alone stays mapped: its rows are looked up in the file's own pages, of which only those of
+tokens that occur take memory. No PyTorch here: int8 runs without it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
-import torch
-from safetensors import safe_open
 
-from inference_worker.errors import InferenceError
-from inference_worker.models import safetensors_file
-from inference_worker.runners.linear import linear
+from inference_worker.errors import NotComputedError
+from inference_worker.models import files, safetensors_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from inference_worker.runners.linear import Linear
+    import numpy.typing as npt
 
-_DTYPES: Final = {
-    "BF16": (torch.bfloat16, np.int16),
-    "F16": (torch.float16, np.int16),
-    "F32": (torch.float32, np.int32),
-}
+    from inference_worker.runners.families import LlamaConfig
+
+    Floats = npt.NDArray[np.float32]
+
+_SHARDS: Final = "model.safetensors.index.json"
+_BITS: Final = {"BF16": np.int16, "F16": np.int16, "F32": np.int32}
+_EMBEDDING: Final = "model.embed_tokens.weight"
 
 
-@dataclass(frozen=True, slots=True)
-class LlamaConfig:
-    """The shape of a model, named as in Hugging Face's `config.json`."""
+class Stored(NamedTuple):
+    """Numbers as a file holds them: their bits as integers, and their format (`BF16`, `F16`, `F32`)."""
 
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    intermediate_size: int
-    vocab_size: int
-    max_position_embeddings: int
-    rms_norm_eps: float
-    rope_theta: float
-    tie_word_embeddings: bool
+    bits: npt.NDArray[np.integer[Any]]
+    format: str
 
-    @classmethod
-    def read(cls, config: dict[str, Any]) -> LlamaConfig:
-        """Read a `config.json`.
+    def floats(self, rows: slice | list[int] = slice(None)) -> Floats:
+        """Return rows as float32."""
+        bits = self.bits[rows]
+        if self.format == "F32":
+            return bits.view(np.float32)
+        if self.format == "F16":
+            return bits.view(np.float16).astype(np.float32)
+        return (bits.astype(np.uint32) << 16).view(np.float32)
 
-        Raises:
-            InferenceError: it asks for something that this forward does not compute; names the field.
-        """
-        plain = {"model_type": "llama", "hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
-        for name, known in {**plain, "rope_scaling": None}.items():
-            if config.get(name, known) != known:
-                raise InferenceError(f"only {known!r} is computed here, not {config[name]!r}", field=name)
-        return cls(**{name: config[name] for name in cls.__slots__})
+
+class Affine(NamedTuple):
+    """A weight `[out, in]` and its bias `[out]`."""
+
+    weight: Stored
+    bias: Stored | None
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One block. Norms are float32 `[hidden]`."""
+    """One block. Norms are float32; those of heads only Qwen3 has."""
 
-    attention_norm: torch.Tensor
-    qkv: Linear
-    out: Linear
-    mlp_norm: torch.Tensor
-    gate_up: Linear
-    down: Linear
-
-
-@dataclass(frozen=True, slots=True)
-class LlamaWeights:
-    """A whole model. The embedding is `[vocabulary, hidden]` in the file's own number format."""
-
-    embedding: torch.Tensor
-    layers: list[Layer]
-    norm: torch.Tensor
-    head: Linear
+    attention_norm: Floats
+    qkv: Affine
+    query_norm: Floats | None
+    key_norm: Floats | None
+    out: Affine
+    mlp_norm: Floats
+    gate: Affine
+    up: Affine
+    down: Affine
 
 
-def load(file: Path, config: LlamaConfig, dtype: torch.dtype) -> LlamaWeights:
-    """Load a safetensors file whose names are those of `LlamaForCausalLM`."""
-    with safe_open(file, framework="pt") as weights:
+class LlamaFiles:
+    """A model's weights, in one file or in several."""
 
-        def get(name: str) -> torch.Tensor:
-            tensor: torch.Tensor = weights.get_tensor(f"{name}.weight")
-            return tensor
+    def __init__(self, folder: Path, config: LlamaConfig) -> None:
+        """Find out which weights there are, and where.
 
-        def fused(prefix: str, *names: str) -> Linear:
-            return linear(torch.cat([get(f"{prefix}.{name}") for name in names]).to(dtype))
+        Raises:
+            NotComputedError: there are weights that a Llama does not have.
+        """
+        self._config = config
+        if (index := folder / _SHARDS).exists():
+            shards = msgspec.json.decode(index.read_bytes())["weight_map"]
+        else:
+            shards = dict.fromkeys(safetensors_file.names(folder / files.WEIGHTS), files.WEIGHTS)
+        self._where = {name: folder / shard for name, shard in shards.items()}
+        if strange := self._where.keys() - _known(config):
+            raise NotComputedError(f"a Llama has no weight {min(strange)}", field=files.WEIGHTS)
 
-        def layer(prefix: str) -> Layer:
-            return Layer(
-                attention_norm=get(f"{prefix}.input_layernorm").to(torch.float32, copy=True),
-                qkv=fused(f"{prefix}.self_attn", "q_proj", "k_proj", "v_proj"),
-                out=fused(f"{prefix}.self_attn", "o_proj"),
-                mlp_norm=get(f"{prefix}.post_attention_layernorm").to(torch.float32, copy=True),
-                gate_up=fused(f"{prefix}.mlp", "gate_proj", "up_proj"),
-                down=fused(f"{prefix}.mlp", "down_proj"),
+    def embedding(self) -> Stored:
+        """Map the embedding, `[vocabulary, hidden]`."""
+        return self._stored(_EMBEDDING)
+
+    def layers(self) -> Iterator[Layer]:
+        """Yield the layers one by one."""
+        for i in range(self._config.num_hidden_layers):
+            attention, mlp = f"model.layers.{i}.self_attn", f"model.layers.{i}.mlp"
+            yield Layer(
+                attention_norm=self._norm(f"model.layers.{i}.input_layernorm"),
+                qkv=self._affine(f"{attention}.q_proj", f"{attention}.k_proj", f"{attention}.v_proj"),
+                query_norm=self._norm(f"{attention}.q_norm") if f"{attention}.q_norm.weight" in self._where else None,
+                key_norm=self._norm(f"{attention}.k_norm") if f"{attention}.k_norm.weight" in self._where else None,
+                out=self._affine(f"{attention}.o_proj"),
+                mlp_norm=self._norm(f"model.layers.{i}.post_attention_layernorm"),
+                gate=self._affine(f"{mlp}.gate_proj"),
+                up=self._affine(f"{mlp}.up_proj"),
+                down=self._affine(f"{mlp}.down_proj"),
             )
 
-        return LlamaWeights(
-            embedding=_mapped(file, "model.embed_tokens.weight"),
-            layers=[layer(f"model.layers.{i}") for i in range(config.num_hidden_layers)],
-            norm=get("model.norm").to(torch.float32, copy=True),
-            head=linear(get("model.embed_tokens" if config.tie_word_embeddings else "lm_head").to(dtype)),
-        )
+    def norm(self) -> Floats:
+        """Return the last norm."""
+        return self._norm("model.norm")
+
+    def head(self) -> Affine:
+        """Return what makes scores of the last hidden state."""
+        return self._affine("model.embed_tokens" if self._config.tie_word_embeddings else "lm_head")
+
+    def _stored(self, name: str) -> Stored:
+        if name not in self._where:
+            raise NotComputedError(f"the weights lack {name}", field=files.WEIGHTS)
+        entry = safetensors_file.locate(self._where[name], name)
+        if entry.dtype not in _BITS:
+            raise NotComputedError(f"{name} is in the format {entry.dtype}", field=files.WEIGHTS)
+        # Copy-on-write only because torch warns of memory that it may not write.
+        bits = np.memmap(self._where[name], _BITS[entry.dtype], "c", entry.offset, entry.shape)
+        return Stored(bits, entry.dtype)
+
+    def _norm(self, name: str) -> Floats:
+        return self._stored(f"{name}.weight").floats().copy()
+
+    def _affine(self, *names: str) -> Affine:
+        biases = [self._stored(f"{name}.bias") for name in names if f"{name}.bias" in self._where]
+        return Affine(joined([self._stored(f"{name}.weight") for name in names]), joined(biases) if biases else None)
 
 
-def _mapped(file: Path, name: str) -> torch.Tensor:
-    """Map one weight apart from all others, whose pages are let go when loading ends."""
-    entry = safetensors_file.locate(file, name)
-    dtype, bits = _DTYPES[entry.dtype]
-    # Copy-on-write only because torch warns of memory that it may not write.
-    return torch.from_numpy(np.memmap(file, bits, "c", entry.offset, entry.shape)).view(dtype)
+def joined(parts: list[Stored]) -> Stored:
+    """Return one weight after the other as one; all are of one format."""
+    return parts[0] if len(parts) == 1 else Stored(np.concatenate([part.bits for part in parts]), parts[0].format)
+
+
+def _known(config: LlamaConfig) -> set[str]:
+    attention = [f"self_attn.{name}_proj.{kind}" for name in "qkvo" for kind in ("weight", "bias")]
+    mlp = [f"mlp.{name}_proj.{kind}" for name in ("gate", "up", "down") for kind in ("weight", "bias")]
+    norms = ["input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm"]
+    parts = [*attention, *mlp, *(f"{norm}.weight" for norm in norms), "self_attn.rotary_emb.inv_freq"]
+    layers = {f"model.layers.{i}.{part}" for i in range(config.num_hidden_layers) for part in parts}
+    return layers | {_EMBEDDING, "model.norm.weight", "lm_head.weight"}

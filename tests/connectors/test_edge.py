@@ -165,6 +165,28 @@ async def test_cancelling_ends_a_task_once_and_interrupts_what_runs(edge, servic
         assert (gone["code"], gone["ref"]) == ("task.unknown", "c")
 
 
+async def test_what_is_attached_to_a_connection_ends_with_it_and_nothing_else_does(edge, services, settings):
+    async with Log(settings, CANCELLATIONS) as log:
+        async with edge.socket() as socket:
+            kept, ended, detached = [
+                (await socket.ask("accepted", type="submit", **ECHO, **more))["task"]
+                for more in ({}, {"attached": True}, {"attached": True})
+            ]
+            asked = (await socket.ask("accepted", type="ask", prompt="Why?", attached=True))["task"]
+            over = (await socket.ask("accepted", type="ask", prompt="What?", attached=True))["task"]
+            await socket.say(type="unsubscribe", task=detached["id"])
+            await services.say(task_of(over), Status.SUCCEEDED, result=b"{}")
+            assert (await socket.hear("event"))["task"] == over["id"]
+            socket.connection.transport.abort()
+        for receipt in (ended, asked):
+            await edge.until(f"/v1/tasks/{receipt['id']}", lambda body: body["status"] == "cancelled")
+        ids = {ended["id"], asked["id"]}
+        await log.until(lambda cancels: ids <= {cancel.task_id for cancel in cancels})
+    assert {kept["id"], detached["id"], over["id"]}.isdisjoint(cancel.task_id for cancel in log.records)
+    for receipt, status in ((kept, "accepted"), (detached, "accepted"), (over, "succeeded")):
+        assert (await edge.http.get(f"/v1/tasks/{receipt['id']}")).json()["status"] == status
+
+
 async def test_a_cancel_that_comes_after_the_outcome_loses(edge, services, settings):
     from backbone import outcome
     from backbone.outcomes import OutcomeStore

@@ -10,17 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_worker import admission
 from inference_worker.engine import CHUNK, Engine
+from inference_worker.kv_cache import Bounds
 from inference_worker.requests import CompleteRequest
 from inference_worker.runners.base import Runner, Work
-from inference_worker.sequence import Output, Sequence
-from inference_worker.text import TextStream
+from inference_worker.sequence import Sequence
+from inference_worker.text import Detokenizer, TextStream
 from schemas.records import FinishReason
 from tests.inference_worker.test_text import TOKENIZER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Listing
+
+    from inference_worker.scheduled import Output
 
 VOCABULARY = 50
 END = 49
@@ -30,6 +32,7 @@ class Arithmetic(Runner):
     """Remembers what each slot was given, and likes best the sum of it modulo the vocabulary."""
 
     max_context = 4096
+    bytes_per_token = 1
     format = "none"
 
     def __init__(self, slots: int = 4) -> None:
@@ -37,7 +40,7 @@ class Arithmetic(Runner):
         self.cache: list[list[int]] = [[] for _ in range(slots)]
         self.steps: list[list[Work]] = []
 
-    def step(self, batch: Listing[Work]) -> np.ndarray:
+    def step(self, batch: Listing[Work]) -> list[np.ndarray]:
         self.steps.append(list(batch))
         rows = []
         for work in batch:
@@ -47,7 +50,7 @@ class Arithmetic(Runner):
             self.cache[work.slot] = held
             if work.scored:
                 rows.append(np.eye(VOCABULARY, dtype=np.float32)[self.next(held)] * 9)
-        return np.array(rows).reshape(len(rows), VOCABULARY)
+        return rows
 
     @staticmethod
     def next(held: Listing[int]) -> int:
@@ -66,7 +69,9 @@ _ids = itertools.count()
 
 def _sequence(prompt: list[int], limit: int = 5, *, rank: int = 1, deadline: int = 10**6, **more) -> Sequence:
     how = CompleteRequest(prompt="x", temperature=0)
-    return Sequence(f"t{next(_ids)}", prompt, how, 0, limit, rank, deadline, TextStream(TOKENIZER), **more)
+    text = TextStream(Detokenizer(TOKENIZER))
+    common = {"id": f"t{next(_ids)}", "prompt": prompt, "limit": limit, "rank": rank, "deadline": deadline}
+    return Sequence(how=how, seed=0, text=text, **common, **more)
 
 
 def _run(engine: Engine, now: int = 0, most: int = 2000) -> list[Output]:
@@ -92,9 +97,14 @@ def _tokens(outputs: list[Output], request: Sequence) -> list[int]:
 @given(
     st.lists(st.tuples(st.integers(1, 300), st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=12),
     st.booleans(),
+    st.booleans(),
 )
-def test_each_sequence_gets_its_own_answer_whatever_else_runs(requests, fixed):
-    engine = Engine(Arithmetic(), {END}, fixed=fixed)
+def test_each_sequence_gets_its_own_answer_whatever_else_runs(requests, fixed, tight):
+    """Tight: two long prompts fill the cache, and who is evicted is computed anew."""
+    runner = Arithmetic()
+    runner.max_context = 320
+    bounds = Bounds.of(runner, 2, 2 * 320) if tight else None
+    engine = Engine(runner, {END}, bounds, fixed=fixed)
     sequences = [_sequence([n % 40] * n, limit, rank=rank) for n, limit, rank in requests]
     outputs = []
     for request in sequences:
@@ -124,11 +134,12 @@ def test_a_long_prompt_holds_back_no_other_token():
     short, long = _sequence([1, 2], 40), _sequence([5] * 1000, 3)
     engine.add(short)
     engine.step(0)
+    slot = short.slot
     engine.add(long)
     outputs = _run(engine)
     assert _tokens(outputs, long) == _answer([5] * 1000, 3)
     for works in runner.steps[1:20]:
-        assert short.slot in [work.slot for work in works]
+        assert slot in [work.slot for work in works]
         assert sum(len(work.tokens) for work in works if len(work.tokens) > 1) <= CHUNK
 
 
@@ -153,6 +164,33 @@ def test_cancel_and_deadline_end_a_sequence_before_the_next_step(waiting):
     assert len(runner.steps) == steps
     assert other.ended is FinishReason.DEADLINE
     assert engine.idle
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_sequence_that_was_paused_or_evicted_can_be_cancelled(paused):
+    runner = Arithmetic(slots=3)
+    engine = Engine(runner, {END}, Bounds(1, 3, 64, 192 if paused else 128))
+    low = _sequence([1] * 30, 30, rank=2)
+    engine.add(low)
+    engine.step(0)
+    engine.add(_sequence([1] * 40, 8, rank=0))
+    engine.step(0)
+    assert (low.paused, low.slot < 0) == (paused, not paused)
+    assert (engine.load.running, engine.load.paused, engine.load.waiting) == (1, int(paused), int(not paused))
+    assert engine.cancel(low.id)
+    assert engine.load.tokens <= 48
+    _run(engine)
+
+
+def test_a_whole_answer_that_is_replayed_ends_without_a_step():
+    runner = Arithmetic(slots=1)
+    engine = Engine(runner, {END})
+    request = _sequence([1], 3)
+    request.replay([4, 5, 6])
+    engine.add(request)
+    assert [(out.index, out.finish) for out in engine.step(10**7)] == [(3, FinishReason.LENGTH)]
+    assert engine.idle
+    assert not runner.steps
 
 
 def test_what_has_not_begun_in_time_never_begins():
@@ -186,25 +224,3 @@ def test_a_failed_step_ends_what_ran_and_nothing_else():
     engine.step(0)
     assert [(out.id, out.finish) for out in engine.fail()] == [(running.id, FinishReason.ERROR)]
     assert _tokens(_run(engine), waiting) == _answer([2], 5)
-
-
-ranks = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1000)), max_size=30)
-
-
-@given(ranks, st.integers(0, 16), st.integers(1, 16))
-def test_slots_go_by_tier_then_deadline_and_leave_the_reserve(requests, free, slots):
-    free = min(free, slots)
-    waiting = [_sequence([1], rank=rank, deadline=deadline) for rank, deadline in requests]
-    admitted = admission.admit(waiting, free, slots)
-    order = [(one.rank, one.deadline) for one in admitted]
-    assert order == sorted((one.rank, one.deadline) for one in waiting)[: len(order)]
-    left = free - len(admitted)
-    assert left >= 0
-    assert all(free - place > admission.reserve(slots, one.rank) for place, one in enumerate(admitted))
-    refused = [one for one in waiting if one not in admitted]
-    assert not refused or left <= admission.reserve(slots, min(one.rank for one in refused))
-
-
-def test_a_fifth_of_the_slots_is_kept_for_urgent():
-    assert [admission.reserve(8, rank) for rank in range(4)] == [0, 1, 2, 2]
-    assert [admission.reserve(1, rank) for rank in range(4)] == [0, 0, 0, 0]

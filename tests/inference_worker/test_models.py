@@ -160,6 +160,7 @@ def test_the_converted_model_scores_as_transformers_own_reading_of_the_source(co
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
+    from inference_worker.runners.families import LlamaConfig as OurConfig
     from inference_worker.runners.torch_llama import TorchLlama
 
     model, source = converted[1], catalog.source(MODEL).file
@@ -171,8 +172,9 @@ def test_the_converted_model_scores_as_transformers_own_reading_of_the_source(co
     tokens = ModelTokenizer.load(model).chat([Turn(role="user", content="Why is the sky blue?")])
     with torch.inference_mode():
         wanted = theirs(torch.tensor([tokens])).logits[0, -1].numpy()
+    config = OurConfig.read(model.json(files.CONFIG))
     for dtype, tolerance in ((torch.float32, 0.25), (torch.bfloat16, 0.6)):
-        runner = TorchLlama.load(model, slots=1, max_context=128, dtype=dtype)
+        runner = TorchLlama(model.folder, config, slots=1, max_context=128, dtype=dtype)
         scores = runner.step([Work(0, tokens, 0)])[0]
         # The weights are rounded to bfloat16; their own scores span about 40.
         assert np.abs(scores - wanted).max() < tolerance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,3 +81,9 @@ def test_workers_that_go_on_from_what_they_read_write_one_unbroken_answer(moves)
             log.fold(offset, _tokens(claims[worker], written[worker], ids))
             written[worker] += action
         assert log["t"].tokens == list(range(len(log["t"].tokens)))
+
+
+def test_log_probabilities_are_kept_with_their_tokens_and_only_those_that_count():
+    said = [_claim(), _tokens(0, 0, [1]), _tokens(7, 1, [9]), _tokens(0, 1, [2])]
+    log = _fold(*[msgspec.structs.replace(one, logprobs=b"[%d]" % at) for at, one in enumerate(said)])
+    assert log["t"].logprobs == [b"[1]", b"[3]"]

@@ -193,5 +193,5 @@ def test_an_id_keeps_its_meaning():
         5: "barnabas.Timer", 6: "barnabas.TimerState", 7: "barnabas.Fire", 8: "barnabas.DeadLetter",
         9: "barnabas.Delivery", 10: "barnabas.Kind", 11: "barnabas.ModelSpec", 12: "barnabas.AuditEntry",
         13: "barnabas.Task", 14: "barnabas.TaskEvent", 15: "barnabas.Timer", 16: "barnabas.DeadLetter",
-        17: "barnabas.DeadLetter",
+        17: "barnabas.DeadLetter", 18: "barnabas.TokenDelta",
     }  # fmt: skip
