@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from schemas.records import LAST_MS
-from schemas.topics import INFERENCE_KINDS
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -33,18 +32,17 @@ def stamp(task: Task, *, task_id: str, tier: Tier, policy: TierPolicy, now: int,
         tier: its tier: that of the topic it goes to or came from.
         policy: the tier's, which gives it its times.
         now: when it was submitted, in ms since the epoch.
-        key: the key it gets if it has none; else the conversation's for `llm.*`, else its id.
+        key: the key it gets if it has none; else its conversation, else its id.
     """
     created = task.created_at or now
     last = LAST_MS if task.chain_deadline is None else task.chain_deadline
     start_by = min(task.start_by or created + _ms(policy.start_by), last)
     deadline = min(task.deadline or created + _ms(policy.deadline), last)
     identity = task.id or task_id
-    conversation = task.conversation if task.kind.startswith(INFERENCE_KINDS) else None
     return msgspec.structs.replace(
         task,
         id=identity,
-        key=task.key or key or conversation or identity,
+        key=task.key or key or task.conversation or identity,
         tier=tier,
         owner=task.owner or DIRECT,
         tenant=task.tenant or task.owner or DIRECT,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from barnabas.errors import ClientError
+from barnabas.errors import ClientError, GapError
 from barnabas.fold import ended
-from barnabas.replies import Event, Tokens
+from barnabas.replies import Event, Gap, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -67,14 +67,17 @@ class Answer:
 
         Raises:
             TaskError: the answer ended, but not well.
+            GapError: the log has no more of it than its end.
             ClientError: the edge refused it, or can't be reached.
         """
         async with aclosing(self.frames()) as frames:
             async for frame in frames:
+                if isinstance(frame, Gap):
+                    raise GapError(f"tokens {frame.index} to {frame.until} of it are gone: ask again")
                 if isinstance(frame, Tokens) and frame.text:
                     yield frame.text
 
-    async def frames(self) -> AsyncGenerator[Receipt | Event | Tokens]:
+    async def frames(self) -> AsyncGenerator[Receipt | Event | Tokens | Gap]:
         """Yield the receipt and all that happens, in place of the text alone; it raises as iteration does."""
         async with self._opened() as sub:
             self._receipt = sub.receipt

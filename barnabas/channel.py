@@ -1,7 +1,7 @@
 """The client's WebSocket: many tasks on one connection, which comes back by itself when it breaks.
 
-Frames carry the task they are of, so one connection serves many subscriptions, one a task. After a break each is asked
-for anew and the edge tells it from its beginning; `fold` drops what was told before.
+Frames carry the task they are of, so one connection serves many subscriptions, one a task. Each frame has a cursor: after a
+break each subscription is asked for anew with its last one, and the edge tells the rest. `fold` drops what was told before.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from barnabas.errors import ClientError, ConnectionLostError, EdgeError, NoStackError
 from barnabas.fold import Fold
 from barnabas.refusal import refusal
-from barnabas.replies import Event, Receipt, Tokens
+from barnabas.replies import Event, Gap, Receipt, Tokens
 from schemas.errors import BarnabasError, Problem
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 ALL = "*"
 """Stands for all of one's own tasks where a task's id stands otherwise."""
 
+OF_CONVERSATION = "conversation:"
+"""What stands before a conversation where a task's id stands otherwise."""
+
 BACKLOG = 1000
 """Frames that may wait in a subscription to all; then the connection is read no further until some are taken."""
 
@@ -38,15 +41,24 @@ AGAIN_SECONDS = 0.05
 
 
 class Subscription:
-    """What happens to one task and to the steps that follow it, or to all of one's own."""
+    """What happens to one task and to the steps that follow it, to all of one's own, or to those of a conversation."""
 
-    def __init__(self, *, everything: bool = False) -> None:
+    def __init__(self, *, everything: bool = False, resumed: bool = False) -> None:
+        """Begin.
+
+        Args:
+            everything: whether it is one to all tasks.
+            resumed: whether it goes on from a cursor.
+        """
+        self._resumed = resumed
         loop = asyncio.get_running_loop()
-        self.task: str = ALL if everything else ""
+        self.task: str = ""
         self.receipt: Receipt | None = None
+        self.cursor: str | None = None
+        """What the edge is to go on from."""
         self.opened: asyncio.Future[None] = loop.create_future()
         # One task says no more than its answer is long; all tasks together may say anything.
-        self.frames: asyncio.Queue[Event | Tokens | BarnabasError] = asyncio.Queue(BACKLOG if everything else 0)
+        self.frames: asyncio.Queue[Event | Tokens | Gap | BarnabasError] = asyncio.Queue(BACKLOG if everything else 0)
 
     async def fail(self, error: BarnabasError) -> None:
         """Let whoever waits know that nothing more comes."""
@@ -55,7 +67,7 @@ class Subscription:
         else:
             await self.frames.put(error)
 
-    async def __aiter__(self) -> AsyncIterator[Event | Tokens]:
+    async def __aiter__(self) -> AsyncIterator[Event | Tokens | Gap]:
         """Yield each frame once, until the task and all that follows it ended.
 
         Raises:
@@ -68,12 +80,15 @@ class Subscription:
                 raise frame
             over = isinstance(frame, Event) and frame.status.terminal
             last = isinstance(frame, Event) and frame.last
-            new = folds.setdefault(frame.task, Fold()).take(frame)
+            if isinstance(frame, Gap) and frame.task is None:
+                yield frame
+                continue
+            new = folds.setdefault(frame.task or "", Fold(resumed=self._resumed)).take(frame)
             if new is not None:
                 yield new
             if over:
-                del folds[frame.task]
-            if last and self.task != ALL:
+                del folds[frame.task or ""]
+            if last and not many(self.task):
                 return
 
 
@@ -106,19 +121,24 @@ class Channel:
         """Whether a subscription to this task is open here; another one needs a connection of its own."""
         return task in self._open or any(sub.task == task for sub in self._coming)
 
+    @property
+    def has_many(self) -> bool:
+        """Whether a subscription to many tasks is open here."""
+        return any(many(task) for task in [*self._open, *(sub.task for sub in self._coming)])
+
     async def subscribe(self, frame: dict[str, Any], *, task: str = "") -> Subscription:
         """Send a frame that opens a subscription, and wait until the edge took it.
 
         Args:
             frame: a `submit`, `ask` or `subscribe`, without its `ref`.
-            task: the task's id, where it has one already; `ALL` for all of one's own.
+            task: the task's id, where it has one already; `ALL` for all of one's own, or a conversation's.
 
         Raises:
             NoStackError: nothing answers.
             EdgeError: the edge refused.
             ConnectionLostError: the connection broke before the edge answered to what may not be sent twice.
         """
-        sub = Subscription(everything=task == ALL)
+        sub = Subscription(everything=many(task), resumed="cursor" in frame)
         sub.task = task
         self._coming.add(sub)
         try:
@@ -133,9 +153,10 @@ class Channel:
         if self._open.get(sub.task) is sub:
             del self._open[sub.task]
             if self._connection is not None:
-                what = {"all": True} if sub.task == ALL else {"task": sub.task}
                 with contextlib.suppress(ConnectionClosed):  # then nothing comes any more anyway
-                    await _send(self._connection, {"type": "unsubscribe", "ref": str(next(self._refs)), **what})
+                    await _send(
+                        self._connection, {"type": "unsubscribe", "ref": str(next(self._refs)), **_what(sub.task)}
+                    )
 
     async def close(self) -> None:
         """Close the connection."""
@@ -215,7 +236,7 @@ class Channel:
             try:
                 connection = await self._connect()
                 for task, sub in list(self._open.items()):
-                    await self._ask(connection, sub, subscribe_frame(task))
+                    await self._ask(connection, sub, subscribe_frame(task, sub.cursor))
             except (NoStackError, ConnectionLostError):
                 if loop.time() + pause > until:
                     raise
@@ -227,11 +248,6 @@ class Channel:
     async def _sort_out(self) -> None:
         """Leave in `_open` who can be subscribed again without loss or repetition, and fail the others."""
         unanswered, self._asked = self._asked, {}
-        if everything := self._open.pop(ALL, None):
-            # A task is told again from its beginning; what happened to all meanwhile is not.
-            await everything.fail(
-                ConnectionLostError("the connection to the edge broke: what came meanwhile is not told")
-            )
         for sub in unanswered.values():
             if sub.opened.cancelled():
                 continue
@@ -252,13 +268,17 @@ class Channel:
     async def _route(self, frame: dict[str, Any]) -> None:
         match frame["type"]:
             case "event":
-                await self._tell(msgspec.convert(frame, Event))
+                await self._tell(frame, msgspec.convert(frame, Event))
             case "tokens":
-                await self._tell(msgspec.convert(frame, Tokens))
+                await self._tell(frame, msgspec.convert(frame, Tokens))
+            case "gap":
+                await self._tell(frame, msgspec.convert(frame, Gap))
             case "accepted":
-                self._opened(frame["ref"], msgspec.convert(frame["task"], Receipt))
+                self._opened(frame["ref"], msgspec.convert(frame["task"], Receipt), frame.get("cursor"))
             case "subscribed":
-                self._opened(frame["ref"], None)
+                self._opened(frame["ref"], None, frame.get("cursor"))
+            case "error" if frame.get("resume"):
+                return  # it read too slowly: the edge closes the connection, and on the next one all go on
             case "error":
                 # About a frame, which has a ref, or about a subscription that can't go on.
                 sub = self._asked.pop(frame.get("ref", ""), None) or self._open.get(frame.get("task", ""))
@@ -268,33 +288,48 @@ class Channel:
             case _:
                 return  # an answer that needs nothing, or a frame of a newer edge
 
-    async def _tell(self, frame: Event | Tokens) -> None:
-        sub = self._open.get(frame.task) or self._open.get(ALL)
+    async def _tell(self, said: dict[str, Any], frame: Event | Tokens | Gap) -> None:
+        via = said.get("via")
+        sub = self._open.get(ALL if via == "all" else via or said.get("task", ""))
         if sub is None:
             return  # it was left a moment ago
         await sub.frames.put(frame)
-        if not isinstance(frame, Event) or not frame.status.terminal:
+        sub.cursor = frame.cursor
+        if not isinstance(frame, Event) or not frame.status.terminal or many(sub.task):
             return
         followed = self._open.pop(frame.task, None) is sub
         if followed and frame.next is not None:
             # The edge goes on with the next step of the chain by itself.
-            sub.task = frame.next
+            sub.task, sub.cursor = frame.next, None
             self._open[frame.next] = sub
 
-    def _opened(self, ref: str, receipt: Receipt | None) -> None:
+    def _opened(self, ref: str, receipt: Receipt | None, cursor: str | None) -> None:
         sub = self._asked.pop(ref, None)
         if sub is None or sub.opened.cancelled():
             return
         if receipt is not None:
             sub.receipt, sub.task = receipt, receipt.id
         self._open[sub.task] = sub
+        sub.cursor = cursor
         if not sub.opened.done():
             sub.opened.set_result(None)
 
 
-def subscribe_frame(task: str) -> dict[str, Any]:
-    """Return the frame that subscribes to a task, or to `ALL`."""
-    return {"type": "subscribe", **({"all": True} if task == ALL else {"task": task})}
+def subscribe_frame(task: str, cursor: str | None = None) -> dict[str, Any]:
+    """Return the frame that subscribes to a task, a conversation or `ALL`, or to what of it comes after a cursor."""
+    frame = {"type": "subscribe", **_what(task)}
+    return frame if cursor is None else {**frame, "cursor": cursor}
+
+
+def many(task: str) -> bool:
+    """Whether it stands for many tasks."""
+    return task == ALL or task.startswith(OF_CONVERSATION)
+
+
+def _what(task: str) -> dict[str, Any]:
+    if task.startswith(OF_CONVERSATION):
+        return {"conversation": task.removeprefix(OF_CONVERSATION)}
+    return {"all": True} if task == ALL else {"task": task}
 
 
 async def _send(connection: ClientConnection, frame: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from barnabas.channel import ALL, Channel, Subscription
+from barnabas.channel import Channel, Subscription, many
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ class Channels:
     async def subscribed(self, frame: dict[str, Any], task: str = "") -> AsyncIterator[Subscription]:
         """Open a subscription for the block; arguments and errors are those of `Channel.subscribe`."""
         # A repeated key is a task that may be followed already.
-        channel = self._fitting(task, alone=task == ALL or "idempotency_key" in frame)
+        channel = self._fitting(task, alone=many(task) or "idempotency_key" in frame)
         sub = await channel.subscribe(frame, task=task)
         try:
             yield sub
@@ -48,7 +48,7 @@ class Channels:
 
     def _fitting(self, task: str, *, alone: bool) -> Channel:
         for channel in self._made:
-            if channel.idle or not (alone or channel.has(task) or channel.has(ALL)):
+            if channel.idle or not (alone or channel.has(task) or channel.has_many):
                 return channel
         self._made.append(Channel(self._endpoint, patience=self._patience))
         return self._made[-1]

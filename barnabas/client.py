@@ -22,13 +22,13 @@ import msgspec
 from barnabas import endpoint
 from barnabas.answer import Answer
 from barnabas.blob_calls import BlobCalls
-from barnabas.channel import ALL, subscribe_frame
+from barnabas.channel import ALL, OF_CONVERSATION, subscribe_frame
 from barnabas.channels import Channels
 from barnabas.errors import ClientError, NoStackError, UsageError, WaitTimeoutError
 from barnabas.fold import ended
 from barnabas.letter_calls import LetterCalls
 from barnabas.refusal import refusal
-from barnabas.replies import Event, Kind, Readiness, Receipt, Reply, Result, State, Step, Tokens
+from barnabas.replies import Event, Gap, Kind, Readiness, Receipt, Reply, Result, State, Step, Tokens
 from barnabas.schedule_calls import ScheduleCalls
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Client(ScheduleCalls, LetterCalls, BlobCalls):
         task: Receipt | str,
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - its message says that the task goes on
-        watch: Callable[[Event | Tokens], None] = lambda _frame: None,
+        watch: Callable[[Event | Tokens | Gap], None] = lambda _frame: None,
     ) -> Result:
         """Wait until a task, and each step that follows it, has ended, and return how the last one did.
 
@@ -193,15 +193,30 @@ class Client(ScheduleCalls, LetterCalls, BlobCalls):
         """Ask the model and return the whole answer; arguments and errors are those of `stream`."""
         return "".join([text async for text in self.stream(prompt, **more)])
 
-    async def events(self, task: Receipt | str | None = None) -> AsyncGenerator[Event | Tokens]:
+    async def events(
+        self, task: Receipt | str | None = None, *, conversation: str | None = None, after: str | None = None
+    ) -> AsyncGenerator[Event | Tokens | Gap]:
         """Yield what happens to a task, from its beginning, and to the steps that follow it; or to all of one's own.
 
+        Of a conversation, or of all, what runs is told from its beginning, then all that comes.
+
+        Args:
+            task: the task, or its id.
+            conversation: in place of a task: all tasks of this conversation.
+            after: the `cursor` of something that was told: what comes after that, all of it. A `Gap` says what of it the
+                log has no more.
+
         Raises:
-            EdgeError: there is no such task.
+            EdgeError: there is no such task, or the cursor is not one of this subscription (`cursor.invalid`).
             NoStackError: nothing answers.
+            ClientError: both a task and a conversation were given.
         """
+        if task is not None and conversation is not None:
+            raise ClientError("either a task or a conversation")
         identity = ALL if task is None else _id(task)
-        async with self._channels.subscribed(subscribe_frame(identity), identity) as sub:
+        if conversation is not None:
+            identity = OF_CONVERSATION + conversation
+        async with self._channels.subscribed(subscribe_frame(identity, after), identity) as sub:
             async for frame in sub:
                 yield frame
 

@@ -151,6 +151,12 @@ class EdgeError(ReportedError):
         self.retry_after = retry_after
 
 
+class GapError(ClientError):
+    """Some of the answer is not in the log any more."""
+
+    code = "client.gap"
+
+
 class TaskError(ReportedError):
     """The task ended, but not well.
 

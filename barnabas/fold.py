@@ -17,7 +17,7 @@ from barnabas.errors import (
     TaskExpiredError,
     TaskFailedError,
 )
-from barnabas.replies import Event, Result, Tokens
+from barnabas.replies import Event, Gap, Result, Tokens
 from schemas.errors import Problem
 from schemas.records import Status
 
@@ -34,20 +34,28 @@ _ENDS: Mapping[Status, type[TaskError]] = {
 class Fold:
     """The frames of one task in; what is new in them out."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, resumed: bool = False) -> None:
+        """Begin; `resumed` says that what comes first may be the rest of an answer."""
+        self._resumed = resumed
         self._told = 0  # characters handed on
         self._tokens = 0  # tokens handed on
         self._at = 0  # characters seen since the edge last began at token 0
         self._next = 0  # the token that must come next
         self._offset = -1  # of the last event handed on
 
-    def take(self, frame: Event | Tokens) -> Event | Tokens | None:
+    def take(self, frame: Event | Tokens | Gap) -> Event | Tokens | Gap | None:
         """Return what is new in a frame, None if nothing is.
 
         Raises:
             ConnectionLostError: tokens are missing before it.
         """
-        return self._event(frame) if isinstance(frame, Event) else self._piece(frame)
+        match frame:
+            case Event():
+                return self._event(frame)
+            case Tokens():
+                return self._piece(frame)
+            case _:
+                return self._gap(frame)
 
     def _event(self, event: Event) -> Event | None:
         # The events of a task lie in one partition, so their offsets only grow.
@@ -56,9 +64,18 @@ class Fold:
         self._offset = event.offset
         return event
 
+    def _gap(self, gap: Gap) -> Gap | None:
+        until = gap.until or 0
+        if until <= self._tokens:
+            return None
+        self._tokens = self._next = until
+        return gap
+
     def _piece(self, piece: Tokens) -> Tokens | None:
         if piece.index == 0:
             self._at = self._next = 0
+        elif self._resumed and not self._tokens:
+            self._tokens = self._next = piece.index
         if piece.index != self._next:
             raise ConnectionLostError(f"token {self._next} of {piece.task} did not come, but {piece.index}: ask again")
         text = piece.text[max(0, self._told - self._at) :]

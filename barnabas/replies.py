@@ -96,6 +96,7 @@ class Event(Reply, frozen=True, kw_only=True):
         result_ref: of a result that is too large for the event: `Client.download` gets its JSON.
         step: the task's place in its chain, from 0.
         next: in the end of a task that another step follows: that step's task.
+        cursor: what `Client.events` goes on from, after this, at any edge.
     """
 
     task: str
@@ -115,6 +116,7 @@ class Event(Reply, frozen=True, kw_only=True):
     tokens: int | None = None
     step: int = 0
     next: str | None = None
+    cursor: str | None = None
 
     @property
     def last(self) -> bool:
@@ -129,6 +131,18 @@ class Tokens(Reply, frozen=True, kw_only=True):
     index: int
     count: int
     text: str
+    cursor: str | None = None
+
+
+class Gap(Reply, frozen=True, kw_only=True):
+    """What the log has no more: tokens of a task from `index` on, before `until`, or all that happened `after` and `before`."""
+
+    task: str | None = None
+    index: int | None = None
+    until: int | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+    cursor: str | None = None
 
 
 class Result(Reply, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         DeadLetter,
         Event,
         Fire,
+        Gap,
         Kind,
         Readiness,
         Receipt,
@@ -148,9 +149,9 @@ class SyncClient:
         """Ask the model and return the whole answer; see `Client.ask`."""
         return self._loop.run(self._client.ask(prompt, **more))
 
-    def events(self, task: Receipt | str | None = None) -> Iterator[Event | Tokens]:
+    def events(self, task: Receipt | str | None = None, **more: Any) -> Iterator[Event | Tokens | Gap]:
         """Yield what happens; see `Client.events`."""
-        return self._loop.iterate(self._client.events(task))
+        return self._loop.iterate(self._client.events(task, **more))
 
     def state(self, task: Receipt | str) -> State:
         """Return a task as it is now; see `Client.state`."""

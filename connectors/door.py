@@ -20,6 +20,7 @@ import uvicorn
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
@@ -56,7 +57,41 @@ def max_body(settings: Settings) -> int:
 
 class _Path(NamedTuple):
     admit: Callable[[ServerConnection, Request], Response | None]
-    handle: Callable[[ServerConnection], Awaitable[None]]
+    handle: Callable[[Connection], Awaitable[None]]
+
+
+class Connection(ServerConnection):
+    """A WebSocket connection that says when its socket takes bytes again, so that nobody has to wait for that in a task."""
+
+    def __init__(self, protocol: ServerProtocol, server: WebSocketServer) -> None:
+        super().__init__(protocol, server)
+        self.on_room: Callable[[], None] = _nothing
+
+    @property
+    def has_room(self) -> bool:
+        """Whether its socket takes more bytes, and messages may be sent at all."""
+        return not self.paused and self.protocol.state is State.OPEN
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send a whole frame that `text_frame` made; there must be room.
+
+        What is broadcast is the same bytes for everyone, as servers don't mask (RFC 6455, section 5.1).
+        """
+        self.transport.write(frame)
+
+    def resume_writing(self) -> None:
+        """Take note that there is room; the transport calls this."""
+        super().resume_writing()
+        self.on_room()
+
+
+def text_frame(data: bytes) -> bytes:
+    """Return a text message as one unmasked frame (RFC 6455, section 5.2)."""
+    return Frame(Opcode.TEXT, data).serialize(mask=False)
+
+
+def _nothing() -> None:
+    return
 
 
 class WebSockets:
@@ -66,14 +101,14 @@ class WebSockets:
         self._max_size = max_size
         self._paths: dict[str, _Path] = {}
         self._serving = True
-        self._open: set[ServerConnection] = set()
+        self._open: set[Connection] = set()
         self.handler_tasks: set[asyncio.Task[None]] = set()
 
     def add(
         self,
         path: str,
         admit: Callable[[ServerConnection, Request], Response | None],
-        handle: Callable[[ServerConnection], Awaitable[None]],
+        handle: Callable[[Connection], Awaitable[None]],
     ) -> None:
         """Serve a path.
 
@@ -84,15 +119,15 @@ class WebSockets:
         """
         self._paths[path] = _Path(admit, handle)
 
-    def protocol(self, **_uvicorn: Any) -> ServerConnection:
+    def protocol(self, **_uvicorn: Any) -> Connection:
         """Return the protocol of a connection that asks for an upgrade; uvicorn calls this."""
-        return ServerConnection(ServerProtocol(max_size=self._max_size), cast("WebSocketServer", self))
+        return Connection(ServerProtocol(max_size=self._max_size), cast("WebSocketServer", self))
 
     def is_serving(self) -> bool:
         """Whether new connections are taken; `websockets` asks this."""
         return self._serving
 
-    async def handler(self, connection: ServerConnection) -> None:
+    async def handler(self, connection: Connection) -> None:
         """Live through a connection; `websockets` starts this as a task in `handler_tasks`."""
         try:
             async with asyncio.timeout(OPEN_SECONDS):

@@ -21,7 +21,7 @@ from backbone.blob_sweep import sweep_now_and_then
 from backbone.blobs import Blobs
 from backbone.clock import now_ms
 from backbone.errors import BrokerUnavailableError, StoreUnavailableError
-from backbone.kafka import Producer, create_topics
+from backbone.kafka import Producer, create_topics, name_of
 from backbone.lease import Lease
 from backbone.outcomes import OutcomeStore
 from backbone.presence import announce, who_is_there
@@ -30,6 +30,7 @@ from backbone.security.audit import Audit
 from backbone.security.identity import ApiKeys
 from backbone.settings import Settings, settings
 from backbone.telemetry import Readiness, configure_logging
+from connectors import cursor as cursors
 from connectors import plugin
 from connectors.catch_up import CatchUpReader
 from connectors.door import Door
@@ -40,15 +41,18 @@ from connectors.letter_list import letters_of
 from connectors.letters import Letters
 from connectors.lists import Lists
 from connectors.live import Live
+from connectors.partitions import Partitions
 from connectors.payloads import Payloads
 from connectors.projection import Projection
 from connectors.schedule_list import schedules_of
 from connectors.schedules import Schedules
+from connectors.sessions import Sessions
 from connectors.states import States
 from connectors.tail import Tail
 from connectors.uploads import Uploads
 from schemas.errors import BarnabasError
 from schemas.records import Kind
+from schemas.topics import RESULTS, TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -130,7 +134,7 @@ async def running(config: Settings) -> AsyncIterator[Edge]:
         kinds, blobs = Kinds(), Blobs.of(config)
         tail = Tail(config)
         stack.push_async_callback(tail.stop)
-        positions, announced = await tail.open()
+        cluster, announced = await tail.open()
         _learn(kinds, announced)
         gateway = Gateway(
             config,
@@ -143,9 +147,21 @@ async def running(config: Settings) -> AsyncIterator[Edge]:
             outcomes=OutcomeStore(redis, config),
             idempotency=IdempotencyKeys(redis, config),
         )
-        live = Live(config, positions, gateway=gateway, kinds=kinds, states=states, reader=CatchUpReader(config))
+        sessions = Sessions(name_of(config, RESULTS), name_of(config, TOKENS), cursors.log_id(cluster))
+        partitions = Partitions(tail, sessions)
+        live = Live(
+            config,
+            sessions,
+            partitions,
+            gateway=gateway,
+            kinds=kinds,
+            states=states,
+            reader=CatchUpReader(config),
+            feed_reader=CatchUpReader(config),
+        )
         stack.push_async_callback(live.stop)
         tail.start(live.deliver)
+        await stack.enter_async_context(_task(partitions.watch()))
         read = await stack.enter_async_context(_task(tail.failed()))
 
         plugins = plugin.load(

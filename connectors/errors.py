@@ -11,6 +11,12 @@ class RequestError(BarnabasError):
     code = "request.invalid"
 
 
+class CursorError(BarnabasError):
+    """The cursor was not made here, or is one of another subscription."""
+
+    code = "cursor.invalid"
+
+
 class PayloadError(BarnabasError):
     """The payload does not fit its kind."""
 

@@ -7,13 +7,14 @@ encoded once, however many connections they go to.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from backbone.chain import MOST_STEPS
 from connectors.errors import RequestError
 from connectors.views import iso, problem_fields
+from schemas.records import Status
 from schemas.tiers import Tier
 
 if TYPE_CHECKING:
@@ -65,16 +66,19 @@ class Ask(_FromClient, frozen=True, kw_only=True, tag="ask"):
 
 
 class Subscribe(_FromClient, frozen=True, kw_only=True, tag="subscribe"):
-    """Get a task from its beginning, or all of one's own from now on."""
+    """Get a task from its beginning, or those of a conversation or all of one's own from now on; with a cursor, the rest."""
 
     task: str | None = None
+    conversation: str | None = None
     all: bool = False
+    cursor: str | None = None
 
 
 class Unsubscribe(_FromClient, frozen=True, kw_only=True, tag="unsubscribe"):
     """End a subscription."""
 
     task: str | None = None
+    conversation: str | None = None
     all: bool = False
 
 
@@ -97,18 +101,21 @@ class _ToClient(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
 
 
 class Accepted(_ToClient, frozen=True, kw_only=True, tag="accepted"):
-    """A submitted task is durable; `task` is its receipt."""
+    """A submitted task is durable; `task` is its receipt, and the cursor stands at its beginning."""
 
     ref: str | None = None
     task: msgspec.Raw
+    cursor: str | None = None
 
 
 class Subscribed(_ToClient, frozen=True, kw_only=True, tag="subscribed"):
-    """A subscription has begun."""
+    """A subscription has begun; what comes follows the cursor."""
 
     ref: str | None = None
     task: str | None = None
+    conversation: str | None = None
     all: bool = False
+    cursor: str | None = None
 
 
 class Cancelled(_ToClient, frozen=True, kw_only=True, tag="cancelled"):
@@ -124,8 +131,17 @@ class Pong(_ToClient, frozen=True, kw_only=True, tag="pong"):
     ref: str | None = None
 
 
+class Resume(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a `subscribe` frame takes to go on with a subscription that ended."""
+
+    task: str | None = None
+    conversation: str | None = None
+    all: bool = False
+    cursor: str
+
+
 class Error(_ToClient, frozen=True, kw_only=True, tag="error"):
-    """A frame could not be followed, or a subscription can't go on; the connection stays."""
+    """A frame could not be followed, or a subscription can't go on; the connection stays, unless it says how to `resume`."""
 
     ref: str | None = None
     task: str | None = None
@@ -133,10 +149,17 @@ class Error(_ToClient, frozen=True, kw_only=True, tag="error"):
     message: str
     field: str | None = None
     retryable: bool
+    via: str | None = None
+    resume: list[Resume] = []
 
 
 class Event(_ToClient, frozen=True, kw_only=True, tag="event"):
-    """Something happened to a task, and where the log says so."""
+    """Something happened to a task, and where the log says so.
+
+    Attributes:
+        via: the subscription by which it comes, see `View.name`; none: that to the task.
+        cursor: what follows it in its subscription.
+    """
 
     task: str
     kind: str
@@ -155,30 +178,46 @@ class Event(_ToClient, frozen=True, kw_only=True, tag="event"):
     tokens: int | None = None
     step: int = 0
     next: str | None = None
+    via: str | None = None
+    cursor: str | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether it is a terminal one."""
+        return Status(self.status).terminal
 
 
 class Tokens(_ToClient, frozen=True, kw_only=True, tag="tokens"):
-    """The next `count` tokens of an answer, the first of which has this index; in order, no holes, no repeats."""
+    """The next `count` tokens of an answer, the first of which has this index; `via` and `cursor` as in `Event`."""
 
     task: str
     index: int
     count: int
     text: str
+    via: str | None = None
+    cursor: str | None = None
 
 
-ToClient = Accepted | Subscribed | Cancelled | Pong | Error | Event | Tokens
+class Gap(_ToClient, frozen=True, kw_only=True, tag="gap"):
+    """What the log has no more: tokens of a task from `index` on, before `until`, or what happened between two times.
+
+    Attributes:
+        after: when the last record was written that is known to have been told.
+        before: when the first one was that can still be told.
+        via: as in `Event`.
+        cursor: as in `Event`.
+    """
+
+    task: str | None = None
+    index: int | None = None
+    until: int | None = None
+    after: str | None = None
+    before: str | None = None
+    via: str | None = None
+    cursor: str | None = None
 
 
-class Packed(NamedTuple):
-    """A frame and its JSON, shared by all who get it."""
-
-    frame: ToClient
-    data: bytes
-
-
-def pack(frame: ToClient) -> Packed:
-    """Return a frame with its JSON."""
-    return Packed(frame, msgspec.json.encode(frame))
+ToClient = Accepted | Subscribed | Cancelled | Pong | Error | Event | Tokens | Gap
 
 
 def raw(document: str) -> msgspec.Raw:
@@ -214,11 +253,10 @@ class _Ref(msgspec.Struct):
     ref: str | None = None
 
 
-def error(problem: BarnabasError, *, ref: str | None = None, task: str | None = None) -> Error:
-    """Return the frame that tells of an error."""
+def error(problem: BarnabasError, **about: Any) -> Error:
+    """Return the frame that tells of an error; `about` are the frame's fields that the error does not fill."""
     return Error(
-        ref=ref,
-        task=task,
+        **about,
         code=problem.code,
         message=problem.message,
         field=problem.field,

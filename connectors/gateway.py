@@ -20,7 +20,7 @@ from backbone.presence import instance_name
 from backbone.security.identity import LOCAL
 from backbone.stamp import DIRECT, stamp
 from connectors import metrics
-from connectors.errors import PayloadTooLargeError, TaskEndedError, TaskUnknownError
+from connectors.errors import PayloadTooLargeError, RequestError, TaskEndedError, TaskUnknownError
 from connectors.idempotency import digest_of
 from connectors.state import Place, TaskState, fold
 from connectors.states import Change
@@ -29,7 +29,7 @@ from schemas.records import Cancel, Status, Task, TaskEvent
 from schemas.topics import CANCELLATIONS, RESULTS, Topic, for_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     import msgspec
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from connectors.payloads import Payloads, StepWish
     from connectors.states import States
     from schemas.tiers import Tier
+
+    Before = Callable[[Task], Awaitable[None]]
 
 _log = structlog.get_logger()
 
@@ -119,17 +121,16 @@ class Gateway:
         """
         return self._keys.authenticate(authorization)
 
-    async def submit(
-        self, principal: Principal, submission: Submission, before: Callable[[Task], None] = lambda _task: None
-    ) -> Accepted:
+    async def submit(self, principal: Principal, submission: Submission, before: Before | None = None) -> Accepted:
         """Accept a task.
 
         Args:
             principal: who submits.
             submission: what.
-            before: called with the stamped task before anybody else can know of it.
+            before: awaited with the stamped task before anybody else can know of it.
 
         Raises:
+            RequestError: both a conversation and another ordering key were given.
             KindUnknownError: nobody does this kind.
             PayloadError: the payload does not fit the kind.
             PayloadTooLargeError: it is larger than a blob may be, or those of its steps than a record.
@@ -143,6 +144,10 @@ class Gateway:
         tier = submission.tier
         kind = "unknown"
         try:
+            if submission.conversation is not None and submission.ordering_key not in {None, submission.conversation}:
+                raise RequestError(
+                    "a conversation is the ordering key of its tasks: leave it out", field="ordering_key"
+                )
             announced = await self.kinds.announced(submission.kind)
             kind, tier = announced.kind, tier or announced.tier
             then = [await self.payloads.step(wish, f"then.{place}") for place, wish in enumerate(submission.then)]
@@ -175,7 +180,7 @@ class Gateway:
             metrics.SUBMITS.labels(kind=kind, tier=tier or "none", result=result).inc()
         return accepted
 
-    async def _accept(self, submission: Submission, task: Task, tier: Tier, before: Callable[[Task], None]) -> Accepted:
+    async def _accept(self, submission: Submission, task: Task, tier: Tier, before: Before | None) -> Accepted:
         self.need_broker()
 
         def stamped(task_id: str, now: int) -> Task:
@@ -184,13 +189,15 @@ class Gateway:
 
         if submission.idempotency_key is None:
             new = stamped(new_id(), now_ms())
-            before(new)
+            if before is not None:
+                await before(new)
             return Accepted(new, await self.send(new), repeated=False)
         task_id = derived_id(task.owner, submission.idempotency_key)
         async with self._idempotency.turn(task_id):
             entry = await self._idempotency.claim(task_id, digest_of(submission, tier), now_ms())
             same = stamped(task_id, entry.created_at)
-            before(same)
+            if before is not None:
+                await before(same)
             if entry.place is not None:
                 return Accepted(same, entry.place, repeated=True)
             place = await self.send(same)

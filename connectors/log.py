@@ -5,7 +5,6 @@ The edge reads `results`, `inference.tokens` and `kinds` for itself: every insta
 
 from __future__ import annotations
 
-import heapq
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -101,25 +100,38 @@ def read_message(settings: Settings, message: Message) -> Logged | None:
     return Logged(topic, partition, offset, message.timestamp()[1], key, record)
 
 
-def ends(settings: Settings, reader: Consumer, topics: Iterable[Topic]) -> Positions:
-    """Return where topics end now.
-
-    Raises:
-        BrokerUnavailableError: the broker did not answer.
-    """
-    numbers = range(settings.partitions)
-    return ends_of(reader, [TopicPartition(name_of(settings, topic), number) for topic in topics for number in numbers])
-
-
-def ends_of(reader: Consumer, partitions: Iterable[TopicPartition]) -> Positions:
+def ends_of(reader: Consumer, places: Iterable[tuple[str, int]]) -> Positions:
     """Return where partitions end now.
 
     Raises:
         BrokerUnavailableError: the broker did not answer.
     """
-    # A timestamp of OFFSET_END asks for the end (ListOffsets of the Kafka protocol), all partitions in one request.
-    asked = [TopicPartition(place.topic, place.partition, OFFSET_END) for place in partitions]
-    return {(found.topic, found.partition): found.offset for found in _offsets(reader, asked)}
+    return _found(reader, dict.fromkeys(places, OFFSET_END))
+
+
+def begins_of(reader: Consumer, places: Iterable[tuple[str, int]]) -> Positions:
+    """Return where partitions begin now: what lay before is deleted.
+
+    Raises:
+        BrokerUnavailableError: the broker did not answer.
+    """
+    return _found(reader, dict.fromkeys(places, OFFSET_BEGINNING))
+
+
+def starts_of(reader: Consumer, since: Mapping[tuple[str, int], int]) -> Positions:
+    """Return the first offsets of partitions from times on, in ms since the epoch; those that have none are left out.
+
+    Raises:
+        BrokerUnavailableError: the broker did not answer.
+    """
+    found = _found(reader, {place: max(time, 0) for place, time in since.items()})
+    return {place: offset for place, offset in found.items() if offset >= 0}
+
+
+def _found(reader: Consumer, asked: Mapping[tuple[str, int], int]) -> Positions:
+    # A timestamp of OFFSET_END or OFFSET_BEGINNING asks for these (ListOffsets of the Kafka protocol), all in one request.
+    places = [TopicPartition(topic, number, what) for (topic, number), what in asked.items()]
+    return {(found.topic, found.partition): found.offset for found in _offsets(reader, places)} if places else {}
 
 
 def read_whole(settings: Settings, topic: Topic) -> tuple[list[Logged], Positions]:
@@ -148,33 +160,22 @@ def read_whole(settings: Settings, topic: Topic) -> tuple[list[Logged], Position
         reader.close()
 
 
-def read_between(
-    settings: Settings,
-    reader: Consumer,
-    since: int,
-    until: Mapping[tuple[str, int], int],
-    wanted: Callable[[msgspec.Struct], bool],
-) -> list[Logged]:
-    """Return the wanted records of some partitions from a time on, in log order within each and by time between them.
+def read_ranges(settings: Settings, reader: Consumer, starts: Positions, until: Positions) -> Iterable[Logged]:
+    """Yield the records of some partitions from one offset to another, in log order within each.
 
     Args:
         settings: how topics are called.
         reader: a consumer that nobody else uses meanwhile.
-        since: ms since the epoch.
-        until: the partitions, and the offset before which to stop in each.
-        wanted: says which records are kept.
+        starts: the first offsets; of partitions that have none nothing is read.
+        until: the offsets before which to stop.
 
     Raises:
         BrokerUnavailableError: the broker did not answer.
         UnknownSchemaError: a newer writer's record lies there.
     """
-    starts = _offsets(reader, [TopicPartition(topic, number, max(since, 0)) for topic, number in until])
-    left = {
-        (found.topic, found.partition): found.offset
-        for found in starts
-        if 0 <= found.offset < until[found.topic, found.partition]
-    }
-    kept: dict[tuple[str, int], list[Logged]] = {place: [] for place in left}
+    left = {place: offset for place, offset in starts.items() if offset < until[place]}
+    if not left:
+        return
     reader.assign([TopicPartition(topic, number, offset) for (topic, number), offset in left.items()])
     try:
         for message in _until(reader, lambda: not left):
@@ -182,15 +183,12 @@ def read_between(
             if message.error() is not None or place not in left:
                 continue
             offset = message.offset() or 0
-            if offset < until[place]:
-                logged = read_message(settings, message)
-                if logged is not None and logged.record is not None and wanted(logged.record):
-                    kept[place].append(logged)
+            if offset < until[place] and (logged := read_message(settings, message)) is not None:
+                yield logged
             if offset + 1 >= until[place]:
                 del left[place]
     finally:
         reader.unassign()
-    return list(heapq.merge(*kept.values(), key=lambda logged: logged.timestamp))
 
 
 def _until(reader: Consumer, done: Callable[[], bool]) -> Iterable[Message]:

@@ -22,6 +22,9 @@ from connectors.letter_state import LetterState, fold_letter
 from connectors.schedule_list import WRITE as WRITE_TIMER
 from connectors.schedule_list import Beside, beside, history_of
 from connectors.state import Fired, Place, TaskState, TimerState, fold, fold_timer
+from connectors.task_list import WRITE as WRITE_TASK
+from connectors.task_list import Listed as ListedTask
+from connectors.task_list import running_of
 from schemas import codec
 from schemas.records import DeadLetter, Fire, Task, TaskEvent, Timer
 
@@ -71,7 +74,7 @@ class _Write(msgspec.Struct, frozen=True):
     version: str
     state: bytes
     ttl: int | None
-    beside: Listed | Beside | None = None
+    beside: Listed | ListedTask | Beside | None = None
 
 
 class States:
@@ -88,6 +91,30 @@ class States:
             StoreUnavailableError: Redis did not answer.
         """
         return _decode((await self._read([f"task:{task_id}"]))[0][1], TaskState)
+
+    async def tasks(self, task_ids: Sequence[str]) -> list[TaskState | None]:
+        """Return the states of tasks.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer.
+        """
+        rows = await self._read([f"task:{task_id}" for task_id in task_ids])
+        return [_decode(stored, TaskState) for _, stored in rows]
+
+    async def running(self, owners: Iterable[str]) -> list[TaskState]:
+        """Return the states of tasks of these owners that stream and are not over, as far as is known.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer.
+        """
+        found: list[str] = []
+        try:
+            for owner in owners:
+                rows: Any = await self._redis.zrange(key(self._settings, running_of(owner)), 0, -1)
+                found += [row.decode() for row in rows]
+        except RedisError as error:
+            raise StoreUnavailableError from error
+        return [state for state in await self.tasks(found) if state is not None and state.end is None]
 
     async def timer(self, timer_id: str) -> TimerState | None:
         """Return a schedule's state.
@@ -165,11 +192,12 @@ class States:
 
     def _folded(
         self, stored: bytes | None, changes: Sequence[Change]
-    ) -> tuple[TaskState | TimerState | LetterState, int | None, Listed | Beside | None]:
+    ) -> tuple[TaskState | TimerState | LetterState, int | None, Listed | ListedTask | Beside | None]:
         """Return the state after these changes, for how many ms it is kept, and what is written beside it."""
         match changes[0].record:
             case Task() | TaskEvent():
-                return _folded_task(stored, changes), _ms(self._settings.outcome_ttl), None
+                task = _folded_task(stored, changes)
+                return task, _ms(self._settings.outcome_ttl), ListedTask.of(task)
             case DeadLetter():
                 letter, listed = _folded_letter(stored, changes)
                 return letter, min(letter.at + KEPT_MS - now_ms(), KEPT_MS), listed
@@ -199,6 +227,10 @@ class States:
                     script = _WRITE
                     if isinstance(write.beside, Beside):
                         script, more = WRITE_TIMER, write.beside.arguments()
+                        keys += write.beside.names()
+                    elif isinstance(write.beside, ListedTask):
+                        script = WRITE_TASK
+                        more = write.beside.arguments(now_ms() - _ms(self._settings.outcome_ttl))
                         keys += write.beside.names()
                     elif write.beside is not None:
                         script, more = WRITE_LETTER, write.beside.arguments(now_ms())

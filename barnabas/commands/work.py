@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from barnabas.client import Client
-    from barnabas.replies import Event, Kind, Receipt, Tokens
+    from barnabas.replies import Event, Gap, Kind, Receipt, Tokens
 
 app = typer.Typer()
 
@@ -104,12 +104,16 @@ def ask(
 def tail(
     task: Annotated[str | None, typer.Argument(help="A task's id; all of one's own by default.")] = None,
     *,
+    conversation: Annotated[str | None, typer.Option(help="All tasks of this conversation.")] = None,
+    after: Annotated[
+        str | None, typer.Option(help="The cursor of a line that --json printed: what comes after it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what happens: to one task from its beginning until it ends, or to all from now on until Ctrl-C."""
 
     async def work(client: Client) -> None:
-        async with aclosing(client.events(task)) as frames:
+        async with aclosing(client.events(task, conversation=conversation, after=after)) as frames:
             async for frame in frames:
                 if output.pretty(as_json):
                     output.piece(told(frame) + "\n")
@@ -171,9 +175,9 @@ def wants(schema: dict[str, Any]) -> str:
     return ", ".join(name if name in required else f"{name}?" for name in schema.get("properties", {}))
 
 
-def tagged(frame: Receipt | Event | Tokens) -> dict[str, Any]:
+def tagged(frame: Receipt | Event | Tokens | Gap) -> dict[str, Any]:
     """Return a frame as the WebSocket says it, but for the `ref` of a receipt's."""
-    from barnabas.replies import Event, Receipt  # noqa: PLC0415
+    from barnabas.replies import Event, Gap, Receipt  # noqa: PLC0415
 
     plain: dict[str, Any] = output.plain(frame)
     match frame:
@@ -183,14 +187,21 @@ def tagged(frame: Receipt | Event | Tokens) -> dict[str, Any]:
             if frame.error is not None:
                 plain["error"]["retryable"] = frame.error.retryable  # the edge says it also where it is not
             return {"type": "event", **plain}
+        case Gap():
+            return {"type": "gap", **plain}
         case _:
             return {"type": "tokens", **plain}
 
 
-def told(frame: Event | Tokens) -> str:
+def told(frame: Event | Tokens | Gap) -> str:
     """Return a frame as a line for a person."""
-    from barnabas.replies import Event  # noqa: PLC0415
+    from barnabas.replies import Event, Gap  # noqa: PLC0415
 
+    if isinstance(frame, Gap):
+        what = (
+            f"of what happened until {frame.before}" if frame.task is None else f"tokens {frame.index} to {frame.until}"
+        )
+        return f"{' ' * 12}  {frame.task or 'all'}  the log has no more: {what}"
     if not isinstance(frame, Event):
         return f"{' ' * 12}  {frame.task}  {frame.index:>5} {frame.text!r}"
     where = f"{frame.topic}/{frame.partition} @ {frame.offset}"

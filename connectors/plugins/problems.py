@@ -35,6 +35,7 @@ STATUS = {
     "request.invalid": HTTPStatus.BAD_REQUEST,
     "payload.invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
     "payload.too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "cursor.invalid": HTTPStatus.BAD_REQUEST,
     "kind.unknown": HTTPStatus.UNPROCESSABLE_ENTITY,
     "auth.unauthenticated": HTTPStatus.UNAUTHORIZED,
     "auth.forbidden": HTTPStatus.FORBIDDEN,

@@ -17,7 +17,7 @@ from connectors import views
 from connectors.door import Door, max_body, max_frame
 from connectors.gateway import MAX_KEY
 from connectors.plugin import Plugin, Services
-from connectors.plugins import docs, rest_blobs, rest_letters, rest_schedules
+from connectors.plugins import docs, rest_blobs, rest_events, rest_letters, rest_schedules
 from connectors.plugins.problems import BODY, described, handle, strict_route
 from connectors.plugins.rest_models import TaskBody
 
@@ -36,14 +36,21 @@ class RestPlugin(Plugin):
 
     name = "rest"
 
+    _events: rest_events.Events
+
     def open(self, door: Door) -> None:
         """Put the routes on the port."""
         handle(door.app)
         door.app.include_router(_about(self.services))
         services = self.services
+        self._events = rest_events.Events(services.gateway, services.live)
         route = strict_route(max_frame(services.settings), max_body(services.settings), services.gateway.authenticate)
-        door.app.include_router(_v1(services, route))
+        door.app.include_router(_v1(services, self._events, route))
         docs.serve(door.app)
+
+    async def drain(self) -> None:
+        """End the streams of events, which would never end by themselves."""
+        self._events.drain()
 
 
 def _about(services: Services) -> APIRouter:
@@ -80,7 +87,7 @@ def _about(services: Services) -> APIRouter:
     return router
 
 
-def _v1(services: Services, route: type) -> APIRouter:
+def _v1(services: Services, events: rest_events.Events, route: type) -> APIRouter:
     gateway = services.gateway
     router = APIRouter(prefix="/v1", route_class=route, responses=described(UNAUTHORIZED, UNAVAILABLE))
 
@@ -126,6 +133,7 @@ def _v1(services: Services, route: type) -> APIRouter:
         """The kinds of tasks that somebody serves."""
         return gateway.kinds.all()
 
+    router.include_router(rest_events.routes(events, route, caller))
     router.include_router(rest_schedules.routes(services.schedules, route, caller))
     router.include_router(rest_blobs.routes(services.uploads, route, caller))
     router.include_router(rest_letters.routes(services.letters, route, caller))

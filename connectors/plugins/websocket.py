@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
 
+import msgspec
 import structlog
+from fastapi import Response as HttpResponse
 from websockets.exceptions import ConnectionClosed
 
 from backbone.clock import to_ms
 from backbone.errors import ForbiddenError
-from connectors import frames, metrics, views
-from connectors.door import header
+from connectors import asyncapi, frames, metrics, views
+from connectors.asyncapi import PATH
+from connectors.door import header, text_frame
 from connectors.errors import RequestError
 from connectors.gateway import MAX_KEY, Submission
+from connectors.packed import View, pack
 from connectors.payloads import StepWish
 from connectors.plugin import Plugin
 from connectors.showable import is_time
@@ -30,10 +34,9 @@ if TYPE_CHECKING:
     from websockets.http11 import Request, Response
 
     from backbone.security.identity import Principal
-    from connectors.door import Door
-    from connectors.sessions import Subscriber
+    from connectors.door import Connection, Door
+    from connectors.subscriber import Subscriber
 
-PATH = "/v1/ws"
 NAME = "websocket"
 TRY_AGAIN_LATER = 1013
 """Close code (IANA WebSocket Close Code Number Registry)."""
@@ -44,15 +47,55 @@ ASKED = "llm.chat"
 
 _log = structlog.get_logger()
 
+_DOCUMENT = msgspec.json.encode(asyncapi.document())
+
+_DELIVERIES = {
+    frame: metrics.DELIVERIES.labels(protocol=NAME, type=frame.__name__.lower()) for frame in get_args(frames.ToClient)
+}
+
+
+class _Session:
+    """Sends what waits for a connection while its socket takes it: at once, and again whenever it takes more."""
+
+    __slots__ = ("_closing", "_connection", "_lost", "subscriber")
+
+    subscriber: Subscriber
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._closing: asyncio.Task[None] | None = None
+        self._lost = False
+        connection.on_room = self.send
+
+    def send(self) -> None:
+        """Send what can be sent without waiting."""
+        connection, subscriber = self._connection, self.subscriber
+        while connection.has_room and (packed := subscriber.next()):
+            if packed.wire is None:
+                packed.wire = text_frame(packed.data)
+            connection.send_frame(packed.wire)
+            _DELIVERIES[type(packed.frame)].inc()
+        if subscriber.lost and not self._lost:
+            self._lost = True
+            metrics.DROPPED.labels(protocol=NAME).inc()
+            # It is told so if it reads again soon; else it would hold its socket for ever.
+            connection.loop.call_later(LAST_WORD_SECONDS, connection.transport.abort)
+        if self._lost and self._closing is None and connection.has_room:
+            self._closing = connection.loop.create_task(connection.close(TRY_AGAIN_LATER, "too slow"))
+
 
 class WebSocketPlugin(Plugin):
-    """Serves `/v1/ws`."""
+    """Serves `/v1/ws`, and the AsyncAPI document that describes it."""
 
     name = NAME
 
     def open(self, door: Door) -> None:
         """Put the path on the port."""
         door.sockets.add(PATH, self._admit, self._serve)
+
+        @door.app.get("/asyncapi.json", include_in_schema=False)
+        async def described() -> HttpResponse:
+            return HttpResponse(_DOCUMENT, media_type="application/json")
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         try:
@@ -68,30 +111,22 @@ class WebSocketPlugin(Plugin):
             return response
         return None
 
-    async def _serve(self, connection: ServerConnection) -> None:
+    async def _serve(self, connection: Connection) -> None:
         principal = self.services.gateway.authenticate(header(connection.request, "Authorization"))
-        woken = asyncio.Event()
-
-        def wake() -> None:
-            woken.set()
-            if subscriber.lost:  # it is told so if it reads again soon; else it would hold its socket for ever
-                connection.loop.call_later(LAST_WORD_SECONDS, connection.transport.abort)
-
-        subscriber = self.services.live.open(principal, wake)
+        session = _Session(connection)
+        subscriber = session.subscriber = self.services.live.open(principal, session.send)
         gauge = metrics.CONNECTIONS.labels(protocol=NAME)
         gauge.inc()
         try:
             async with asyncio.TaskGroup() as group:
-                writer = group.create_task(_write(connection, subscriber, woken))
                 await self._read(connection, subscriber, principal, group)
-                writer.cancel()
         finally:
             gauge.dec()
             self.services.live.close(subscriber)
             await self.services.live.end_attached(subscriber, principal)
 
     async def _read(
-        self, connection: ServerConnection, subscriber: Subscriber, principal: Principal, group: asyncio.TaskGroup
+        self, connection: Connection, subscriber: Subscriber, principal: Principal, group: asyncio.TaskGroup
     ) -> None:
         room = asyncio.Semaphore(AT_ONCE)
 
@@ -106,7 +141,7 @@ class WebSocketPlugin(Plugin):
                 try:
                     frame = _frame(data)
                 except RequestError as error:
-                    subscriber.tell(frames.pack(frames.error(error, ref=frames.ref_of(data))))
+                    subscriber.tell(pack(frames.error(error, ref=frames.ref_of(data))))
                     continue
                 if isinstance(frame, frames.Submit | frames.Ask | frames.Cancel):
                     # These wait for Kafka; subscriptions and pings need not wait for them, and keep their order.
@@ -121,48 +156,42 @@ class WebSocketPlugin(Plugin):
         try:
             await self._do(subscriber, principal, frame)
         except BarnabasError as error:
-            subscriber.tell(frames.pack(frames.error(error, ref=frame.ref)))
+            subscriber.tell(pack(frames.error(error, ref=frame.ref)))
         except Exception:  # noqa: BLE001 - told and logged: the other frames of this connection go on
             _log.exception("websocket.frame_failed", frame=type(frame).__name__)
-            subscriber.tell(frames.pack(frames.error(BarnabasError(), ref=frame.ref)))
+            subscriber.tell(pack(frames.error(BarnabasError(), ref=frame.ref)))
 
     async def _do(self, subscriber: Subscriber, principal: Principal, frame: frames.FromClient) -> None:
         live = self.services.live
         match frame:
             case frames.Submit() | frames.Ask():
                 await live.submit(subscriber, principal, _submission(frame), frame.ref, attached=frame.attached)
-            case frames.Subscribe(task=None, all=True):
-                live.subscribe_all(subscriber, frame.ref)
-            case frames.Subscribe(task=str() as task, all=False):
-                await live.subscribe(subscriber, principal, task, frame.ref)
-            case frames.Unsubscribe(task=None, all=True):
-                live.unsubscribe(subscriber, None)
-            case frames.Unsubscribe(task=str() as task, all=False):
-                live.unsubscribe(subscriber, task)
+            case frames.Subscribe():
+                task, view = _what(frame)
+                if task is not None:
+                    await live.subscribe(subscriber, principal, task, frame.ref, frame.cursor)
+                else:
+                    await live.follow(subscriber, principal, view, frame.ref, frame.cursor)
+            case frames.Unsubscribe():
+                live.unsubscribe(subscriber, *_what(frame))
             case frames.Cancel():
                 await self.services.gateway.cancel(principal, frame.task)
-                subscriber.tell(frames.pack(frames.Cancelled(ref=frame.ref, task=frame.task)))
+                subscriber.tell(pack(frames.Cancelled(ref=frame.ref, task=frame.task)))
             case frames.Ping():
-                subscriber.tell(frames.pack(frames.Pong(ref=frame.ref)))
-            case _:
-                raise RequestError("exactly one of task and all", field="task")
+                subscriber.tell(pack(frames.Pong(ref=frame.ref)))
 
 
-async def _write(connection: ServerConnection, subscriber: Subscriber, woken: asyncio.Event) -> None:
-    """Send what waits, until the connection closes or reads too slowly."""
-    try:
-        while True:
-            await woken.wait()
-            woken.clear()
-            while packed := subscriber.next():
-                await connection.send(packed.data, text=True)
-                metrics.DELIVERIES.labels(protocol=NAME, type=type(packed.frame).__name__.lower()).inc()
-                if subscriber.lost:
-                    metrics.DROPPED.labels(protocol=NAME).inc()
-                    await connection.close(TRY_AGAIN_LATER, "too slow")
-                    return
-    except ConnectionClosed:
-        return
+def _what(frame: frames.Subscribe | frames.Unsubscribe) -> tuple[str | None, View]:
+    """Return the task or the view that a frame is about.
+
+    Raises:
+        RequestError: it is about none, or more than one.
+    """
+    if sum((frame.task is not None, frame.conversation is not None, frame.all)) != 1:
+        raise RequestError("exactly one of task, conversation and all", field="task")
+    if frame.conversation is not None and not 1 <= len(frame.conversation) <= MAX_KEY:
+        raise RequestError(f"is 1 to {MAX_KEY} characters long", field="conversation")
+    return frame.task, View(frame.all, frame.conversation)
 
 
 def _frame(data: str | bytes) -> frames.FromClient:

@@ -117,10 +117,10 @@ class TestStamp:
         once = task(tier)
         assert stamp(once, task_id="other", tier=tier, policy=TABLE[tier], now=NOW + 9) == once
 
-    def test_the_key_of_a_model_request_is_its_conversation(self):
+    def test_the_key_is_the_conversation(self):
         talk = records.Task(kind="llm.chat", conversation="c1")
         stamped = stamp(talk, task_id="t1", tier=Tier.URGENT, policy=TABLE.urgent, now=NOW)
-        assert (stamped.key, task(conversation="c1").key) == ("c1", "t1")
+        assert (stamped.key, task(conversation="c1").key) == ("c1", "c1")
 
 
 def test_an_event_carries_what_readers_route_by():

@@ -73,7 +73,7 @@ def test_the_codes_on_the_page_are_those_of_the_edge() -> None:
     page = (ROOT / "docs/protocol.md").read_text()
     told = set(
         re.findall(
-            r"`((?:request|payload|blob|edge|kind|auth|task|schedule|idempotency|letter|broker|store|session)\.\w+)`",
+            r"`((?:request|cursor|payload|blob|edge|kind|auth|task|schedule|idempotency|letter|broker|store|session)\.\w+)`",
             page,
         )
     )

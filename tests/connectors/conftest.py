@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +21,11 @@ from connectors.edge import running
 from schemas.records import DeltaType, Kind, Status, Task, TokenDelta
 from schemas.tiers import Tier
 from schemas.topics import KINDS, RESULTS, TOKENS
-from tests.support import apart
+from tests.support import apart, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from backbone.settings import Settings
     from barnabas.local.stack import LocalStack
@@ -88,11 +92,44 @@ class Caller:
         async with connect(address, additional_headers={**self.headers, **headers}, proxy=None) as connection:
             yield Socket(connection)
 
+    @asynccontextmanager
+    async def events(self, path: str, cursor: str | None = None) -> AsyncIterator[EventStream]:
+        """Server-sent events."""
+        headers = {} if cursor is None else {"Last-Event-ID": cursor}
+        async with self.http.stream("GET", path, headers=headers, timeout=60) as response:
+            yield EventStream(response)
+
     async def until(self, path: str, condition: Any, limit: float = 20) -> Any:
         async with asyncio.timeout(limit):
             while not condition(body := (await self.http.get(path)).json()):  # noqa: ASYNC110 - it is far away
                 await asyncio.sleep(0.02)
         return body
+
+
+class EventStream:
+    """Server-sent events, read as the standard says."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self._lines = response.aiter_lines()
+
+    async def hear(self, limit: float = 20) -> Any:
+        """Return the next event's data, or None at the end; its id is the data's cursor."""
+        event: dict[str, str] = {}
+        async with asyncio.timeout(limit):
+            async for line in self._lines:
+                if line.startswith(":"):
+                    continue
+                if line:
+                    name, _, value = line.partition(": ")
+                    event[name] = value
+                elif event:
+                    data = json.loads(event["data"])
+                    assert (event["event"], event.get("id")) == (data["type"], data.get("cursor"))
+                    return data
+                else:
+                    continue
+        return None
 
 
 class Socket:
@@ -161,6 +198,45 @@ async def edge_up(settings: Settings) -> AsyncIterator[Caller]:
         await caller.until("/readyz", lambda body: body["ready"])
         yield caller
         await caller.http.aclose()
+
+
+@asynccontextmanager
+async def edge_process(
+    settings: Settings, folder: Path, port: int
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Caller]]:
+    """An edge that is a process of its own, and serves."""
+    (folder / "api-key").write_text(KEY)
+    environment = {
+        **os.environ,
+        "BARNABAS_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
+        "BARNABAS_REDIS_URL": settings.redis_url.get_secret_value(),
+        "BARNABAS_HOME": str(folder),
+        "BARNABAS_EDGE_PORT": str(port),
+        "BARNABAS_TOPIC_PREFIX": settings.topic_prefix,
+    }
+    child = await asyncio.create_subprocess_exec(sys.executable, "-m", "connectors", env=environment)
+    caller = Caller(port)
+
+    async def ready() -> bool:
+        try:
+            return (await caller.http.get("/readyz")).status_code == 200
+        except httpx.ConnectError:
+            return False
+
+    try:
+        await until(ready, limit=40)
+        yield child, caller
+    finally:
+        await caller.http.aclose()
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

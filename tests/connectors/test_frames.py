@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from connectors import frames
 from connectors.errors import RequestError
+from connectors.packed import pack
 from connectors.plugin import GROUP, Plugin, load
 
 values = (
@@ -31,7 +32,7 @@ def test_any_text_is_a_frame_or_a_typed_error(text):
 
 
 def test_an_error_frame_says_whether_to_try_again():
-    packed = frames.pack(frames.error(RequestError("no", field="x"), ref="1"))
+    packed = pack(frames.error(RequestError("no", field="x"), ref="1"))
     assert json.loads(packed.data) == {
         "type": "error", "ref": "1", "code": "request.invalid", "message": "no", "field": "x", "retryable": False,
     }  # fmt: skip

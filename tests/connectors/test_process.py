@@ -6,11 +6,8 @@ import asyncio
 import os
 import signal
 import socket
-import sys
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -22,51 +19,24 @@ from barnabas.local.stack import LocalStack
 from connectors.edge import running
 from connectors.errors import ExposedError, PortError
 from schemas.records import Status
-from tests.connectors.conftest import KEY, PAYLOAD_SCHEMA, Caller, Played, edge_settings, edge_up, task_of
+from tests.connectors.conftest import (
+    PAYLOAD_SCHEMA,
+    Played,
+    edge_process,
+    edge_settings,
+    edge_up,
+    free_port,
+    task_of,
+)
 from tests.support import until
 
 pytestmark = pytest.mark.stack
 ECHO = {"kind": "test.echo", "payload": {"x": 1}}
 
 
-@asynccontextmanager
-async def process(settings, folder, port):
-    (folder / "api-key").write_text(KEY)
-    environment = {
-        **os.environ,
-        "BARNABAS_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
-        "BARNABAS_REDIS_URL": settings.redis_url.get_secret_value(),
-        "BARNABAS_HOME": str(folder),
-        "BARNABAS_EDGE_PORT": str(port),
-        "BARNABAS_TOPIC_PREFIX": settings.topic_prefix,
-    }
-    child = await asyncio.create_subprocess_exec(sys.executable, "-m", "connectors", env=environment)
-    try:
-        yield child
-    finally:
-        if child.returncode is None:
-            child.kill()
-        await child.wait()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 async def test_it_runs_alone_and_drains_on_sigterm(settings, services, tmp_path):
     port = free_port()
-    async with process(settings, tmp_path, port) as child:
-        caller = Caller(port)
-
-        async def ready():
-            try:
-                return (await caller.http.get("/readyz")).status_code == 200
-            except httpx.ConnectError:
-                return False
-
-        await until(ready, limit=40)
+    async with edge_process(settings, tmp_path, port) as (child, caller):
         async with caller.socket() as open_socket:
             receipt = (await open_socket.ask("accepted", type="submit", **ECHO))["task"]
             child.send_signal(signal.SIGTERM)

@@ -5,14 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.frames import Error, Event, Tokens
+from connectors import cursor as cursors
+from connectors.cursor import Position
+from connectors.frames import Event, Tokens
 from connectors.log import Logged
-from connectors.sessions import Sessions, Subscriber
+from connectors.packed import View
+from connectors.sessions import Sessions
+from connectors.subscriber import Subscriber
 from schemas.errors import BarnabasError
 from schemas.records import DeltaType, Status, TaskEvent, TokenDelta
 from schemas.tiers import Tier
 
 TASK, OWNER = "t", "ann"
+ALL = View(all=True)
 RESULTS, TOKENS = ("r", 0), ("k", 0)
 THRICE = settings(max_examples=3 * settings().max_examples)
 """Thrice the profile's examples, for what happens in many orders."""
@@ -71,8 +76,17 @@ class Client:
         return [frame for frame in self.listen() if isinstance(frame, Event) and Status(frame.status).terminal]
 
 
-def fresh():
-    return Sessions("r", "k", {RESULTS: 0, TOKENS: 0})
+def fresh(events=0, tokens=0):
+    sessions = Sessions("r", "k")
+    sessions.attach({RESULTS: events, TOKENS: tokens})
+    return sessions
+
+
+def follow_all(client):
+    """Follow all from now on, where nothing runs."""
+    catch_up = client.sessions.follow(client.subscriber, ALL, frozenset({0}))
+    client.sessions.begin(catch_up, {})
+    client.sessions.come_up(catch_up)
 
 
 def watching(sessions, **more):
@@ -180,7 +194,7 @@ def test_one_who_watches_all_gets_answers_from_their_beginning(made, data):
     rows = merged(data.draw, log, end)
     sessions = fresh()
     everything = Client(sessions)
-    sessions.watch_all(everything.subscriber)
+    follow_all(everything)
     done = []
     for row in rows:
         for catch_up in sessions.feed([row]):
@@ -253,7 +267,7 @@ def test_an_end_waits_no_longer_than_its_tokens_can_come():
 
 
 def test_an_end_whose_tokens_are_gone_from_the_log_is_told_once_the_tail_has_passed_them():
-    sessions = Sessions("r", "k", {RESULTS: 1, TOKENS: 5})
+    sessions = fresh(1, 5)
     client = Client(sessions)
     catch_up = sessions.reserve(TASK, 0)
     sessions.watch(client.subscriber, TASK)
@@ -279,7 +293,7 @@ def test_all_hears_of_other_kinds_without_reading_back_and_of_each_end_once():
     mine, other = Client(sessions), Client(sessions)
     other.subscriber.owners = frozenset({"bob"})
     for client in (mine, other):
-        sessions.watch_all(client.subscriber)
+        follow_all(client)
     started = msgspec.structs.replace(event(Status.STARTED), kind="cron.parse")
     done = msgspec.structs.replace(event(Status.SUCCEEDED), kind="cron.parse")
     rows = [logged(RESULTS, number, record) for number, record in enumerate([started, done, done])]
@@ -291,29 +305,53 @@ def test_all_hears_of_other_kinds_without_reading_back_and_of_each_end_once():
 def test_leaving_ends_the_telling():
     sessions = fresh()
     client = watching(sessions)
-    sessions.watch_all(client.subscriber)
+    follow_all(client)
     sessions.unwatch(client.subscriber, TASK)  # it is still heard through the subscription to all
-    sessions.feed([logged(RESULTS, 0, event(Status.STARTED))])
-    assert len(client.listen()) == 1
-    sessions.unwatch_all(client.subscriber)
+    [catch_up] = sessions.feed([logged(RESULTS, 0, event(Status.STARTED))])
+    sessions.caught_up(catch_up, ())
+    assert [frame.via for frame in client.listen()] == ["all"]
+    sessions.unfollow(client.subscriber, ALL)
     sessions.feed([logged(RESULTS, 1, event(Status.PROGRESS))])
     assert len(client.listen()) == 1
     sessions.close(client.subscriber)
 
 
-def test_a_slow_reader_is_told_and_dropped_and_slows_nobody():
+def speak(sessions, count, text):
+    """Say so many tokens of a text each; returns what is said in all."""
+    sessions.feed([logged(TOKENS, 0, claim())])
+    for number in range(count):
+        record = TokenDelta(task_id=TASK, type=DeltaType.TOKENS, claim=0, index=number, token_ids=[number], text=text)
+        yield sessions.feed([logged(TOKENS, number + 1, record)])
+
+
+def test_a_slow_reader_gets_the_same_in_fewer_frames():
     sessions = fresh()
     slow, quick = watching(sessions, limit=2_000), watching(sessions)
-    sessions.feed([logged(TOKENS, 0, claim())])
-    for number in range(100):
-        sessions.feed([logged(TOKENS, number + 1, tokens(0, number, "x"))])
+    for _ in speak(sessions, 100, "x"):
         quick.listen()
-    assert quick.text == "x" * 100
+    assert (slow.text, quick.text) == ("x" * 100, "x" * 100)
+    assert len(slow.told) < 20 < len(quick.told)
+
+
+def test_a_reader_slower_than_that_is_told_how_to_come_back_and_dropped_and_slows_nobody():
+    sessions = fresh()
+    slow, quick = watching(sessions, limit=2_000), watching(sessions)
+    for number, _ in enumerate(speak(sessions, 100, "x" * 30)):
+        quick.listen()
+        if number == 4:
+            slow.listen()
+    assert quick.text == "x" * 3000
     assert slow.subscriber.lost
-    assert slow.woken < 100
-    [last] = slow.listen()
-    assert isinstance(last, Error)
-    assert (last.code, last.retryable) == ("session.too_slow", True)
+    assert slow.woken < 101
+    heard = len(slow.told)
+    *_, last = slow.listen()
+    assert (len(slow.told), last.code, last.retryable) == (heard + 1, "session.too_slow", True)
+    [how] = last.resume
+    assert cursors.read(how.cursor).position == Position(0, 6)
+    again = Client(sessions)
+    sessions.watch(again.subscriber, TASK, cursors.read(how.cursor))
+    [rest] = again.listen()
+    assert (rest.index, rest.text) == (5, "x" * 2850)
 
 
 def test_what_can_not_be_caught_up_with_is_told():
@@ -383,3 +421,18 @@ def test_a_chain_whose_step_fails_ends_there():
         ("t0", "succeeded", 0, "t1"), ("t1", "failed", 1, None),
     ]  # fmt: skip
     assert not client.subscriber.tasks
+
+
+def test_a_step_whose_tokens_were_read_before_the_step_before_it_ended_is_read_from_the_log():
+    sessions = fresh()
+    client = Client(sessions)
+    sessions.caught_up(sessions.reserve("t0", 0), ())
+    sessions.watch(client.subscriber, "t0")
+    early = [msgspec.structs.replace(record, task_id="t1") for record in (claim(), tokens(0, 0, "ab"))]
+    spoken = [logged(TOKENS, offset, record) for offset, record in enumerate(early)]
+    sessions.feed(spoken)
+    [catch_up] = sessions.feed([logged(RESULTS, 0, step(0, Status.SUCCEEDED, 1))])
+    sessions.caught_up(catch_up, spoken)
+    sessions.feed([logged(RESULTS, 1, step(1, Status.SUCCEEDED, 1, tokens=2))])
+    assert client.text == "ab"
+    assert [end.task for end in client.ends] == ["t0", "t1"]
