@@ -453,10 +453,12 @@ class Sessions:
                 if not self._by_owner[owner]:
                     del self._by_owner[owner]
         for watched in list(self._watched.values()):
-            watched.alone.pop(follower, None)
-            if not feed.followers:
+            heard = watched.alone.pop(follower, None) is not None
+            if not feed.followers and feed in watched.feeds:
                 watched.feeds.discard(feed)
-            self._drop_unheard(watched)
+                heard = True
+            if heard:  # what is only just reserved is heard by nobody yet
+                self._drop_unheard(watched)
 
     def close(self, subscriber: Subscriber) -> None:
         """Forget a subscriber."""
@@ -706,9 +708,10 @@ class Sessions:
     # Housekeeping
 
     def _leave(self, subscriber: Subscriber, watched: _Watched) -> None:
-        watched.watchers.discard(subscriber)
-        watched.before.pop(subscriber, None)
-        self._drop_unheard(watched)
+        if subscriber in watched.watchers:
+            watched.watchers.discard(subscriber)
+            watched.before.pop(subscriber, None)
+            self._drop_unheard(watched)
 
     def _drop_unheard(self, watched: _Watched) -> None:
         if not (watched.watchers or watched.feeds or watched.alone):

@@ -316,6 +316,20 @@ def test_leaving_ends_the_telling():
     sessions.close(client.subscriber)
 
 
+def test_who_leaves_does_not_take_along_what_another_one_is_about_to_hear():
+    sessions = fresh()
+    leaves, comes = Client(sessions), Client(sessions)
+    follow_all(leaves)
+    catch_up = sessions.reserve(TASK, 0)
+    sessions.unfollow(leaves.subscriber, ALL)
+    sessions.unwatch(leaves.subscriber, TASK)
+    sessions.close(leaves.subscriber)
+    assert sessions.watch(comes.subscriber, TASK)
+    sessions.caught_up(catch_up, ())
+    sessions.feed([logged(RESULTS, 0, event(Status.STARTED))])
+    assert len(comes.listen()) == 1
+
+
 def speak(sessions, count, text):
     """Say so many tokens of a text each; returns what is said in all."""
     sessions.feed([logged(TOKENS, 0, claim())])
