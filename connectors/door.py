@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -70,14 +70,16 @@ class Connection(ServerConnection):
     @property
     def has_room(self) -> bool:
         """Whether its socket takes more bytes, and messages may be sent at all."""
-        return not self.paused and self.protocol.state is State.OPEN
+        return not self.paused and self.protocol.state is State.OPEN and not self.transport.is_closing()
 
     def send_frame(self, frame: bytes) -> None:
         """Send a whole frame that `text_frame` made; there must be room.
 
         What is broadcast is the same bytes for everyone, as servers don't mask (RFC 6455, section 5.1).
         """
-        self.transport.write(frame)
+        # uvloop raises what asyncio's own transports only log: this connection is over, those of others are not.
+        with suppress(OSError, RuntimeError):
+            self.transport.write(frame)
 
     def resume_writing(self) -> None:
         """Take note that there is room; the transport calls this."""
