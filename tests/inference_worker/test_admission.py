@@ -40,6 +40,7 @@ def test_every_promise_holds_over_random_arrivals(requests, size, fixed, random)
     world.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slots", [1, 2, 3, 8])
 @pytest.mark.parametrize("prompt", [1, 60])
 def test_low_has_its_share_against_a_flood_of_urgent(slots, prompt):
@@ -214,6 +215,7 @@ def test_an_owner_with_one_request_does_not_wait_for_one_with_a_hundred():
     assert len(world.ended) - places <= 3  # the first that ended made room; the others ended in the same step
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=2, max_size=3), st.integers(1, 4))
 @settings(max_examples=25)
 def test_owners_who_always_want_more_are_served_alike(kinds, slots):

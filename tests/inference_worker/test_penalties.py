@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def test_frequency_and_presence_are_the_openai_apis(prompt, answer, frequency, p
     np.testing.assert_allclose(got, scores - counts * frequency - (counts > 0) * presence, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_repetition_penalty_is_that_of_transformers():
     # The worked example of transformers' RepetitionPenaltyLogitsProcessor test: seen tokens, each penalized once.
     import torch
